@@ -1,0 +1,1 @@
+"""Platforms, each a plug-in of the entry point group `kernelevolve.platforms`."""

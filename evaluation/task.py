@@ -1,0 +1,129 @@
+"""A task: the operator to optimise, with its cases, dtypes and tolerances (the description, without the code)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from kernelevolve.evaluation.contract import Contract
+
+
+class TaskForm(StrEnum):
+    """How the task was written; detected, never declared (DESIGN 4.1)."""
+
+    KERNELBENCH = "kernelbench"
+    FUNCTION = "function"
+    OPINFO = "opinfo"
+
+
+class Layout(StrEnum):
+    """How an input lies in memory when a candidate is checked."""
+
+    CONTIGUOUS = "contiguous"
+    OFFSET = "offset"
+    """Contiguous, but starting one element into its storage, so that it is not 16-byte aligned."""
+    STRIDED = "strided"
+    """The last dimension is padded: strides are larger than the shape says."""
+
+
+class SpecialValue(StrEnum):
+    """Values that are planted into floating-point inputs in one correctness trial."""
+
+    ZERO = "zero"
+    NEGATIVE_ZERO = "negative_zero"
+    SUBNORMAL = "subnormal"
+    INFINITY = "infinity"
+    NAN = "nan"
+
+
+class Case(Contract):
+    """One named input shape of a task."""
+
+    name: str
+    """Name, unique in the task."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """What `make_inputs` receives, less `weight` and `hidden`."""
+    weight: float = Field(default=1.0, gt=0)
+    """Weight in the fitness (a weighted geometric mean of speed-ups); no unit."""
+    hidden: bool = False
+    """Hidden cases are judged like the others but their parameters are never shown to authors."""
+
+
+class Tolerance(Contract):
+    """How far from the oracle a correct output may lie, for one output dtype.
+
+    The bound on an element is `max_factor · max(R, eps·|oracle|)`, where `R` is the reference's own largest error
+    against the oracle; the bound on the error's 2-norm is `rms_factor` times the reference's, floored at the rounding
+    noise `eps/√12` of the output dtype. A task that gives `rtol`/`atol` widens the element bound to
+    `atol + rtol·|oracle|`, and the norm bound accordingly.
+    """
+
+    max_factor: float = Field(gt=0)
+    """Factor on the largest error; no unit."""
+    rms_factor: float = Field(gt=0)
+    """Factor on the root-mean-square error; no unit."""
+    rtol: float = Field(default=0.0, ge=0)
+    """Relative tolerance asked for by the task; 0 where the task asks for none."""
+    atol: float = Field(default=0.0, ge=0)
+    """Absolute tolerance asked for by the task, in the output's unit; 0 where the task asks for none."""
+
+
+DEFAULT_TOLERANCES: dict[str, Tolerance] = {
+    # Single and double precision: honest kernels that add up in another order reach tens of times the error of
+    # torch's pairwise sums; a result rounded to 16 bits is thousands of times off, so there is room between.
+    "float64": Tolerance(max_factor=256, rms_factor=64),
+    "float32": Tolerance(max_factor=256, rms_factor=64),
+    # 16 bits: honest kernels were seen at up to 4.3 times the reference's own largest error (54 small operators);
+    # fp16 against bf16 is a factor of 8, so the norm bound must stay below that.
+    "float16": Tolerance(max_factor=8, rms_factor=4),
+    "bfloat16": Tolerance(max_factor=8, rms_factor=4),
+}
+"""Default bounds by output dtype. Integers and booleans must be equal."""
+
+
+class Task(Contract):
+    """The description of a task. Loading one runs no reference and makes no inputs."""
+
+    name: str
+    """Short name: the file's or folder's name, or `aten::<operator>`."""
+    form: TaskForm
+    """The form that was detected."""
+    reference: str
+    """Where the task comes from: a path, or `aten::<operator>`."""
+    source: str
+    """The task's source text; empty for an OpInfo task."""
+    cases: tuple[Case, ...] = Field(min_length=1)
+    """All cases, hidden ones too."""
+    dtypes: tuple[str, ...] = ("float32",)
+    """Dtypes that floating-point inputs are cast to, the first being the one that is timed."""
+    tolerances: dict[str, Tolerance] = Field(default_factory=lambda: dict(DEFAULT_TOLERANCES))
+    """Bounds by output dtype."""
+    layouts: tuple[Layout, ...] = (Layout.CONTIGUOUS,)
+    """Input layouts a candidate must cope with."""
+    special_values: tuple[SpecialValue, ...] = tuple(SpecialValue)
+    """Special values planted in one trial; empty to plant none."""
+    backward: bool = False
+    """Whether gradients are judged too."""
+    starting_points: tuple[Path, ...] = ()
+    """Candidate files that are known to be correct, simplest first."""
+    has_flops: bool = False
+    """Whether the task states `flops(case)`."""
+    has_bytes: bool = False
+    """Whether the task states `bytes(case)`."""
+
+    @cached_property
+    def task_hash(self) -> str:
+        """SHA-256 over everything that decides a verdict, in hexadecimal."""
+        content = self.model_dump(mode="json", exclude={"reference", "starting_points"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def timed_cases(self) -> tuple[Case, ...]:
+        """The cases that count for speed: all of them."""
+        return self.cases

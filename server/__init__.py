@@ -1,0 +1,1 @@
+"""How clients get in: command line and MCP server."""

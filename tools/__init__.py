@@ -1,0 +1,1 @@
+"""One module for each MCP tool: arguments, result, the text a model reads, the call into the engine."""
