@@ -1,0 +1,34 @@
+# Two commands do everything on a fresh machine with Python 3.11+, pip and a C++ compiler: `make demo`, `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test check bench-gpu clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which with make PYTHON=..."; exit 1; }
+	@command -v g++ >/dev/null || { echo "A C++ compiler is needed: install g++."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/python examples/demo.py
+
+test: install
+	$(BIN)/pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tests/checks/static.py
+
+bench-gpu:
+	PYTHONPATH= $(PYTHON) benchmarks/judge_on_gpu.py --output benchmarks/results
+
+clean:
+	rm -rf $(VENV) .view build *.egg-info demo

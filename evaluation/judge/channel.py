@@ -1,0 +1,123 @@
+"""Messages between the judge's processes: length-prefixed JSON over a Unix socket, with file descriptors beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_HEADER = struct.Struct("!IB")
+_MAX_BYTES = 64 * 1024 * 1024
+_MAX_DESCRIPTORS = 8
+
+
+class ChannelClosed(Exception):
+    """The other side is gone, or spoke nonsense, which is treated the same."""
+
+
+class ReceiveTimeout(Exception):
+    """Nothing came before the deadline."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message: a JSON object, and the descriptors that came with it."""
+
+    body: dict[str, Any]
+    descriptors: tuple[int, ...]
+
+
+class Channel:
+    """One end of a connection. Nothing that is received is ever unpickled: the other side may be a candidate.
+
+    Args:
+        connection: a connected `AF_UNIX` stream socket; the channel owns it.
+        still_wanted: called about ten times a second while waiting; may raise to give up (the client went away).
+    """
+
+    def __init__(self, connection: socket.socket, still_wanted: Callable[[], None] | None = None) -> None:
+        self._socket = connection
+        self._still_wanted = still_wanted
+        self._buffer = bytearray()
+        self._descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for `select`."""
+        return self._socket.fileno()
+
+    def send(self, body: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send one message.
+
+        Raises:
+            ChannelClosed: the other side is gone.
+        """
+        payload = json.dumps(body).encode()
+        frame = _HEADER.pack(len(payload), len(descriptors)) + payload
+        try:
+            if descriptors:
+                sent = socket.send_fds(self._socket, [frame], list(descriptors))
+                frame = frame[sent:]
+            self._socket.sendall(frame)
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+
+    def receive(self, deadline: float | None = None) -> Message:
+        """Wait for one message.
+
+        Args:
+            deadline: `time.monotonic()` value after which to give up; None waits for ever.
+
+        Raises:
+            ReceiveTimeout: the deadline passed.
+            ChannelClosed: the other side is gone, or sent something that is no message.
+        """
+        length, count = _HEADER.unpack(self._take(_HEADER.size, deadline))
+        if length > _MAX_BYTES or count > _MAX_DESCRIPTORS:
+            raise ChannelClosed(f"a message of {length} bytes and {count} descriptors is not allowed")
+        payload = self._take(length, deadline)
+        try:
+            body = json.loads(payload)
+        except ValueError as error:
+            raise ChannelClosed(f"not JSON: {error}") from error
+        if not isinstance(body, dict) or len(self._descriptors) < count:
+            raise ChannelClosed("not a message")
+        descriptors, self._descriptors = tuple(self._descriptors[:count]), self._descriptors[count:]
+        return Message(body, descriptors)
+
+    def _take(self, count: int, deadline: float | None) -> bytes:
+        while len(self._buffer) < count:
+            self._wait(deadline)
+            try:
+                data, descriptors, _flags, _address = socket.recv_fds(self._socket, 1 << 20, _MAX_DESCRIPTORS)
+            except OSError as error:
+                raise ChannelClosed(str(error)) from error
+            self._descriptors.extend(descriptors)
+            if not data:
+                raise ChannelClosed("the other side closed the connection")
+            self._buffer += data
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+    def _wait(self, deadline: float | None) -> None:
+        while True:
+            if self._still_wanted is not None:
+                self._still_wanted()
+            left = 0.1 if deadline is None else min(0.1, deadline - time.monotonic())
+            if left <= 0 and deadline is not None:
+                raise ReceiveTimeout
+            if select.select([self._socket], [], [], left)[0]:
+                return
+
+    def close(self) -> None:
+        """Close the connection and whatever descriptors were not taken."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = []
+        self._socket.close()

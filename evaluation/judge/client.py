@@ -1,0 +1,266 @@
+"""The judge as the rest of the project sees it: hand in a request, get a verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from kernelevolve.evaluation.contract import Contract
+from kernelevolve.evaluation.errors import KernelEvolveError, TaskError
+from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed
+from kernelevolve.evaluation.judge.host import READY
+from kernelevolve.evaluation.judge.request import JudgeRequest
+from kernelevolve.evaluation.verdict import Verdict
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of the request that is done, 0 to 1."""
+
+_START_LIMIT_S = 120.0
+_PIPELINE_DEPTH = 2
+
+
+class WarmHost(Contract):
+    """A warm host that listens for clients, as noted in its state folder."""
+
+    socket: str
+    """Path of its Unix socket."""
+    token: str
+    """Secret to show when connecting."""
+    pid: int
+    """Its process."""
+
+
+class Judge:
+    """A connection to a judge process, which is started with it and ends with it.
+
+    If a warm host listens in the state folder the judge comes from there, in milliseconds; else a private host is
+    started, which takes as long as importing torch.
+
+    Args:
+        state: folder for receipts, caches and scratch; made if it is not there.
+        use_warm_host: whether to look for a warm host.
+    """
+
+    def __init__(self, state: Path, use_warm_host: bool = True) -> None:
+        self._state = state.resolve()
+        self._state.mkdir(parents=True, exist_ok=True)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._next_id = 0
+        channel = _connect_warm(self._state) if use_warm_host else None
+        self.warm = channel is not None
+        """Whether the judge came from a warm host."""
+        self._channel = channel or self._start_private_host()
+        self._channel.send({"state": str(self._state)})
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start_private_host(self) -> Channel:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "kernelevolve.evaluation.judge.host", "--connection", str(theirs.fileno())]
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL, stdout=sys.stderr,
+            env=_host_environment(),
+        )  # fmt: skip
+        theirs.close()
+        ours.settimeout(_START_LIMIT_S)
+        ready = b""
+        try:
+            while len(ready) < len(READY):
+                piece = ours.recv(len(READY) - len(ready))
+                if not piece:
+                    raise TaskError(
+                        Finding.INTERNAL,
+                        f"The judge's host ended while it started (exit code {self._process.wait()}).",
+                        "Its last words are on stderr; `kernelevolve doctor` checks the installation.",
+                    )
+                ready += piece
+        except BaseException:
+            ours.close()
+            self._process.kill()
+            self._process.wait()
+            raise
+        ours.settimeout(None)
+        return Channel(ours)
+
+    def judge(self, request: JudgeRequest, progress: Progress | None = None) -> Verdict:
+        """Judge one candidate.
+
+        Raises:
+            KernelEvolveError: the request itself can't be served, e.g. the task can't be read.
+        """
+        return next(self.judge_many([request], progress))
+
+    def judge_many(self, requests: Iterable[JudgeRequest], progress: Progress | None = None) -> Iterator[Verdict]:
+        """Judge a stream of candidates, in order; the next is compiled while the device works for the one before.
+
+        Yields:
+            One verdict for each request.
+        """
+        with self._lock:
+            pending: list[int] = []
+            source = iter(requests)
+            exhausted = False
+            while True:
+                while not exhausted and len(pending) < _PIPELINE_DEPTH:
+                    request = next(source, None)
+                    if request is None:
+                        exhausted = True
+                    else:
+                        pending.append(self._send({"do": "judge", "request": request.model_dump(mode="json")}))
+                if not pending:
+                    return
+                reply = self._reply(pending.pop(0), progress)
+                yield Verdict.model_validate(reply["verdict"])
+
+    def check_task(self, task: str, platform: str = "cpu") -> dict[str, Any]:
+        """Run a task's self-test: `{"check": TaskCheck, "task": Task}` as JSON values."""
+        with self._lock:
+            return self._reply(self._send({"do": "check_task", "task": task, "platform": platform}), None)
+
+    def _send(self, body: dict[str, Any]) -> int:
+        self._next_id += 1
+        self._channel.send({"id": self._next_id, **body})
+        return self._next_id
+
+    def _reply(self, request_id: int, progress: Progress | None) -> dict[str, Any]:
+        while True:
+            try:
+                body = self._channel.receive().body
+            except ChannelClosed as error:
+                raise KernelEvolveError(
+                    Finding.INTERNAL,
+                    "The judge's process ended.",
+                    "It may have run out of memory: see stderr, or try smaller cases.",
+                ) from error
+            if body.get("id") != request_id:
+                continue
+            if "progress" in body:
+                if progress is not None:
+                    progress(body["progress"], body["share"])
+                continue
+            if "failed" in body:
+                raise KernelEvolveError(
+                    Finding(body["finding"]), body["failed"], body.get("advice", ""), body.get("log", "")
+                )
+            return body
+
+    def close(self) -> None:
+        """Hang up. The judge and everything it started end; nothing is left behind."""
+        self._channel.close()
+        if self._process is not None:
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+def _host_environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    # numpy's BLAS would start threads at import, and a process with threads must not fork.
+    environment["OPENBLAS_NUM_THREADS"] = "1"
+    environment.pop("TRITON_INTERPRET", None)
+    # Judge and candidate take turns on the same cores. OpenMP threads that spin after a parallel region, as they do by
+    # default, would take the core away from the other side; both sides wait passively instead.
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
+    return environment
+
+
+def _note_path(state: Path) -> Path:
+    return state / "warm-host.json"
+
+
+def _connect_warm(state: Path) -> Channel | None:
+    """Connect to the warm host of a state folder, if one is alive."""
+    try:
+        note = WarmHost.model_validate_json(_note_path(state).read_text())
+    except (OSError, ValueError):
+        return None
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(note.socket)
+    except OSError:
+        # It ended without tidying up: nobody listens.
+        connection.close()
+        return None
+    channel = Channel(connection)
+    channel.send({"token": note.token})
+    return channel
+
+
+def start_warm_host(state: Path, idle_limit_s: float = 1800.0) -> WarmHost:
+    """Start a host that serves every client of a state folder until it has been idle for `idle_limit_s` seconds.
+
+    Returns:
+        The host that listens now; one that was there already is kept.
+    """
+    state = state.resolve()
+    state.mkdir(parents=True, exist_ok=True)
+    running = warm_host(state)
+    if running is not None:
+        return running
+    # Socket paths are limited to about 100 bytes, so it does not lie in the state folder.
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"kernelevolve-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    token, path = secrets.token_hex(32), folder / f"{secrets.token_hex(6)}.sock"
+    command = [
+        sys.executable, "-m", "kernelevolve.evaluation.judge.host", "--socket", str(path),
+        "--token-hash", hashlib.sha256(token.encode()).hexdigest(), "--idle", str(idle_limit_s),
+    ]  # fmt: skip
+    with (state / "warm-host.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_host_environment()
+        )
+    deadline = time.monotonic() + _START_LIMIT_S
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise KernelEvolveError(Finding.INTERNAL, "The warm host did not start.", f"See {state / 'warm-host.log'}.")
+        time.sleep(0.02)
+    note = WarmHost(socket=str(path), token=token, pid=process.pid)
+    descriptor = os.open(_note_path(state), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(note.model_dump_json())
+    return note
+
+
+def warm_host(state: Path) -> WarmHost | None:
+    """The warm host of a state folder, if one is alive."""
+    try:
+        note = WarmHost.model_validate_json(_note_path(state.resolve()).read_text())
+        os.kill(note.pid, 0)
+    except (OSError, ValueError):
+        return None
+    return note if Path(note.socket).exists() else None
+
+
+def stop_warm_host(state: Path) -> bool:
+    """End the warm host of a state folder; True if there was one."""
+    note = warm_host(state)
+    if note is None:
+        return False
+    os.kill(note.pid, 15)
+    deadline = time.monotonic() + 10
+    while Path(note.socket).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _note_path(state.resolve()).unlink(missing_ok=True)
+    return True

@@ -1,0 +1,377 @@
+"""Judging by execution: correctness, timing against baselines, and the guards around both."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from kernelevolve.evaluation.errors import CandidateError, TaskError
+from kernelevolve.evaluation.finding import Finding, Status
+from kernelevolve.evaluation.judge import check as checking
+from kernelevolve.evaluation.judge.check import Check, Desk
+from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.request import JudgeRequest
+from kernelevolve.evaluation.judge.roofline import SLACK, floor_ms
+from kernelevolve.evaluation.judge.statistics import median, paired_interval
+from kernelevolve.evaluation.judge.task_state import TaskState
+from kernelevolve.evaluation.judge.timing import Stopwatch, copies_for_rotation, estimate_ms
+from kernelevolve.evaluation.platform import SpecSheet
+from kernelevolve.evaluation.resources import KernelResources
+from kernelevolve.evaluation.task import Case, Layout, Task
+from kernelevolve.evaluation.verdict import CaseTiming, Diagnosis, Speed, SpeedSummary
+
+MARGIN = {"cpu": 0.02, "cuda": 0.01}
+"""Relative difference below which two kernels count as the same: what repeated timing of one kernel shows there."""
+ROUNDS = 10
+"""Paired rounds; the interval of ten covers the median with 97.9 %."""
+_MIN_ROUNDS = 6
+"""Fewest rounds whose whole range covers the median with 95 % (96.9 %)."""
+_MAX_ROUNDS = 30
+
+
+@dataclass
+class Outcome:
+    """What judging on one platform gave so far."""
+
+    status: Status = Status.CORRECT
+    diagnosis: Diagnosis | None = None
+    timings: list[CaseTiming] = field(default_factory=list)
+    speeds: list[SpeedSummary] = field(default_factory=list)
+    resources: list[KernelResources] = field(default_factory=list)
+    checks: int = 0
+    notes: list[str] = field(default_factory=list)
+    samples: dict[str, Any] = field(default_factory=dict)
+    phases_ms: dict[str, float] = field(default_factory=dict)
+
+    def refuse(self, diagnosis: Diagnosis) -> None:
+        """Record why the candidate is refused."""
+        self.status, self.diagnosis = diagnosis.status, diagnosis
+
+
+def plan_checks(task: Task, trials: int, limit_numel: int | None = None) -> list[Check]:
+    """The trials of a task: every case and dtype once, more up to `trials`, then special values and layouts.
+
+    Special values and layouts are tried on the first two cases: they are about how a kernel is written, not about
+    sizes.
+    """
+    pairs = [(case, dtype) for case in task.cases for dtype in task.dtypes]
+    plain = [
+        Check(*pairs[number % len(pairs)], trial=number, limit_numel=limit_numel)
+        for number in range(max(trials, len(pairs)))
+    ]
+    first = task.cases[:2]
+    special = [
+        Check(case, dtype, trial="special", special=True, limit_numel=limit_numel)
+        for case in first
+        for dtype in task.dtypes
+        if task.special_values
+    ]
+    layouts = [
+        Check(case, task.dtypes[0], trial="layout", layout=layout, limit_numel=limit_numel)
+        for case in first
+        for layout in task.layouts
+        if layout is not Layout.CONTIGUOUS
+    ]
+    return [*plain, *special, *layouts]
+
+
+class Execution:
+    """One candidate on one device, while the device lock is held.
+
+    Args:
+        state: the task on that device.
+        desk: the judge's arenas there.
+        worker: the candidate's process, loaded.
+        request: what was asked.
+        sheet: the chip's numbers.
+        progress: called with a text and a share of the work done.
+    """
+
+    def __init__(
+        self,
+        state: TaskState,
+        desk: Desk,
+        worker: WorkerHandle,
+        request: JudgeRequest,
+        sheet: SpecSheet,
+        progress: Callable[[str, float], None],
+    ) -> None:
+        self._state = state
+        self._desk = desk
+        self._worker = worker
+        self._request = request
+        self._sheet = sheet
+        self._progress = progress
+        self._kind = "cpu" if state.device == "cpu" else "cuda"
+        self._outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Check, time, check again. Failures of the candidate end up in the outcome, never as an exception."""
+        try:
+            with self._phase("check"):
+                right = self._check()
+            if right and self._request.timed_calls:
+                with self._phase("time"):
+                    self._time()
+        except CandidateError as error:
+            self._outcome.refuse(
+                Diagnosis(finding=error.finding, summary=error.summary, advice=error.advice, log=error.log)
+            )
+        return self._outcome
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._outcome.phases_ms[name] = (time.perf_counter() - began) * 1e3
+
+    def _check(self) -> bool:
+        plan = plan_checks(self._state.task, self._request.trials)
+        for number, what in enumerate(plan):
+            self._progress(f"checking {what.where()['case']}", 0.4 * number / len(plan))
+            try:
+                diagnosis = checking.check(self._state, self._desk, self._worker, what, self._request.limit_s)
+            except TaskError as error:
+                if not what.special:
+                    raise
+                self._outcome.notes.append(f"special values not tried: {error.summary}")
+                continue
+            self._outcome.checks += 1
+            if diagnosis is not None:
+                self._outcome.refuse(diagnosis)
+                return False
+        return True
+
+    def _time(self) -> None:
+        task = self._state.task
+        for number, case in enumerate(task.timed_cases):
+            self._progress(
+                f"timing {case.name if not case.hidden else 'a hidden case'}", 0.4 + 0.5 * number / len(task.cases)
+            )
+            if not self._time_case(case, task.dtypes[0]):
+                return
+        self._progress("checking once more", 0.95)
+        case = task.cases[number]
+        again = Check(case, task.dtypes[0], trial=("fresh", secrets.token_hex(8)))
+        diagnosis = checking.check(self._state, self._desk, self._worker, again, self._request.limit_s)
+        self._outcome.checks += 1
+        if diagnosis is not None:
+            self._outcome.refuse(diagnosis.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING}))
+            return
+        for baseline in dict.fromkeys(timing.baseline for timing in self._outcome.timings):
+            chosen = [timing for timing in self._outcome.timings if timing.baseline == baseline]
+            self._outcome.speeds.append(SpeedSummary.of(chosen, MARGIN[self._kind]))
+
+    def _time_case(self, case: Case, dtype: str) -> bool:
+        state, worker, limit = self._state, self._worker, self._request.limit_s
+        inputs, expected = state.inputs_and_expected(case, dtype, "timed")
+        placed = checking.lay_out(state, self._desk, worker, inputs, dtype, Layout.CONTIGUOUS, limit)
+        arena = checking.outputs_arena(self._desk, worker, expected, limit)
+        watch = Stopwatch(state.device)
+        nbytes = sum(tensor.numel() * tensor.element_size() for tensor in inputs.tensors())
+        copies = copies_for_rotation(nbytes, _free_bytes(state.device), watch.flush_bytes)
+        first = worker.ask(
+            "prepare", limit, inputs=placed.description, outputs=checking.output_form(expected), copies=copies
+        )
+        sets = [inputs.map_tensors(torch.clone) for _ in range(copies)]
+        baselines = {name: self._baseline(name, dtype, sets) for name in self._request.baselines}
+        slowest = max([_claimed(first, "first_ms"), *(estimate_ms(call, watch) for call in baselines.values())])
+        calls, rounds = self._plan_rounds(slowest)
+        samples: dict[str, list[list[float]]] = {name: [] for name in (*baselines, "candidate")}
+        secret_round = secrets.randbelow(rounds)
+        began = time.monotonic()
+        number = 0
+        while number < rounds:
+            turn = list(samples) if number % 2 == 0 else list(reversed(samples))
+            for side in turn:
+                if side != "candidate":
+                    self._time_baseline(baselines[side], watch, calls, slowest, samples[side])
+                    continue
+                keep = number == secret_round
+                reply = worker.ask("time", limit, count=calls, keep=keep)
+                samples[side].append(_claimed_times(reply, calls))
+                if keep and not self._output_holds(reply, expected, arena, case, dtype):
+                    return False
+            number += 1
+            if number == rounds and rounds < _MAX_ROUNDS and time.monotonic() - began < self._request.timing_budget_s:
+                # Undecided, and there is time: make more rounds.
+                if self._speed(samples, self._request.baselines[0]) is Speed.INCONCLUSIVE:
+                    rounds += 2
+        if not self._clocks_agree(samples["candidate"]):
+            return False
+        if self._kind == "cuda" and not self._activity_holds():
+            return False
+        walls = worker.ask("wall", limit, count=min(10, 2 * calls))
+        self._outcome.samples[case.name] = samples
+        return self._record(case, dtype, expected, samples, median(_claimed_times(walls, min(10, 2 * calls))))
+
+    def _plan_rounds(self, slowest_ms: float) -> tuple[int, int]:
+        """Calls in a round and rounds: as many as asked, unless the slowest side would outlast its budget."""
+        asked = max(self._request.timed_calls, 1)
+        calls = max(1, -(-asked // ROUNDS))
+        affordable = int(self._request.timing_budget_s * 1e3 / max(slowest_ms, 1e-3))
+        rounds = min(ROUNDS, max(_MIN_ROUNDS, affordable))
+        return max(1, min(calls, affordable // rounds)), rounds
+
+    def _baseline(self, name: str, dtype: str, sets: list[Any]) -> Callable[[int], Any]:
+        if name not in ("eager", "compile"):
+            raise TaskError(Finding.INTERNAL, f"There is no baseline {name!r}.", "Use eager or compile.")
+        if name == "compile":
+            self._progress("compiling the baseline", 0.4)
+        function = self._state.reference(dtype) if name == "eager" else self._state.compiled(dtype)
+
+        def call(index: int) -> Any:
+            chosen = sets[index % len(sets)]
+            with torch.no_grad():
+                return function(*chosen.args, **chosen.kwargs)
+
+        return call
+
+    @staticmethod
+    def _time_baseline(
+        call: Callable[[int], Any], watch: Stopwatch, calls: int, slowest_ms: float, into: list[list[float]]
+    ) -> None:
+        if slowest_ms < 50 or not into:
+            call(0)
+        times, _last = watch.time_calls(call, calls)
+        into.append(times)
+
+    def _speed(self, samples: dict[str, list[list[float]]], baseline: str) -> Speed:
+        interval = paired_interval(*(_per_round(samples[side]) for side in (baseline, "candidate")))
+        return interval.verdict(MARGIN[self._kind])
+
+    def _output_holds(self, reply: dict[str, Any], expected: Any, arena: Any, case: Case, dtype: str) -> bool:
+        """The output of a timed call, in a round that the candidate can't foresee, must be right too."""
+        where = {**Check(case, dtype, 0).where(), "during": "timing"}
+        got = checking.read_outputs(reply.get("outputs"), expected, arena, self._state.device, where)
+        if not isinstance(got, Diagnosis):
+            from kernelevolve.evaluation.judge.oracle import compare
+
+            diagnosis = compare(expected, got, self._state.task.tolerances, where)
+        else:
+            diagnosis = got
+        self._outcome.checks += 1
+        if diagnosis is None:
+            return True
+        self._outcome.refuse(diagnosis.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING}))
+        return False
+
+    def _clocks_agree(self, claimed: list[list[float]]) -> bool:
+        """Compare what the worker claims with this process's own clock around whole bursts of calls.
+
+        The slope between a short and a long burst is the time of one call as seen from outside, launch included.
+        """
+        claim_ms = median(_per_round(claimed))
+        long = max(4, min(2000, int(60 / max(claim_ms, 0.001))))
+        short = max(1, long // 4)
+        slack_ms = 0.2 if self._kind == "cuda" else 0.05
+        seen = []
+        for _ in range(4):
+            seen.append((self._burst(long) - self._burst(short)) / (long - short))
+            if seen[-1] <= 1.5 * claim_ms + slack_ms:
+                return True
+        self._outcome.refuse(
+            Diagnosis(
+                finding=Finding.CLOCK_DISAGREES,
+                summary=f"The candidate's calls take {claim_ms:.4g} ms by the clock in its process, but "
+                f"{min(seen):.4g} ms as seen from outside.",
+                advice="All work must happen inside the call, on the current stream, and be finished when it returns "
+                "(or, on a GPU, be ordered before whatever the caller launches next).",
+            )
+        )
+        return False
+
+    def _burst(self, count: int) -> float:
+        began = time.perf_counter()
+        self._worker.ask("burst", self._request.limit_s, count=count)
+        return (time.perf_counter() - began) * 1e3
+
+    def _activity_holds(self) -> bool:
+        """On a GPU: every call launches at least one kernel, and the same ones each time."""
+        try:
+            calls = self._worker.ask("activity", self._request.limit_s, count=3)["calls"]
+        except CandidateError as error:
+            if error.finding is not Finding.EXCEPTION:
+                raise
+            self._outcome.notes.append(f"kernel activity could not be checked: {error.summary}")
+            return True
+        if not all(calls):
+            finding, summary = Finding.NO_DEVICE_WORK, "A timed call launched no kernel."
+        elif any(call != calls[0] for call in calls):
+            finding, summary = Finding.KERNELS_CHANGE, f"Calls launch different kernels: {calls}."
+        else:
+            return True
+        self._outcome.refuse(
+            Diagnosis(finding=finding, summary=summary[:1000], advice="Do the whole work in every call.")
+        )
+        return False
+
+    def _record(
+        self, case: Case, dtype: str, expected: Any, samples: dict[str, list[list[float]]], wall_ms: float
+    ) -> bool:
+        mine = _per_round(samples["candidate"])
+        program = self._state.program
+        moved = program.bytes(case)
+        if moved is None:
+            moved = float(sum(tensor.numel() * tensor.element_size() for tensor in expected.outputs))
+        floor = floor_ms(self._sheet, dtype, moved, program.flops(case))
+        if floor is not None and median(mine) < SLACK * floor:
+            self._outcome.refuse(
+                Diagnosis(
+                    finding=Finding.FASTER_THAN_HARDWARE,
+                    summary=f"{median(mine):.4g} ms is less than the {floor:.4g} ms that {self._sheet.chip} needs to "
+                    "move the bytes and do the operations of this case.",
+                    advice="Do the whole work in every call.",
+                )
+            )
+            return False
+        for baseline in self._request.baselines:
+            interval = paired_interval(_per_round(samples[baseline]), mine)
+            self._outcome.timings.append(
+                CaseTiming(
+                    case=case.name,
+                    baseline=baseline,
+                    weight=case.weight,
+                    candidate_ms=median(mine),
+                    candidate_wall_ms=wall_ms,
+                    baseline_ms=median(_per_round(samples[baseline])),
+                    interval=interval,
+                    speed=interval.verdict(MARGIN[self._kind]),
+                    calls=sum(map(len, samples["candidate"])),
+                    floor_ms=floor,
+                )
+            )
+        return True
+
+
+def _per_round(rounds: list[list[float]]) -> list[float]:
+    return [median(times) for times in rounds]
+
+
+def _claimed(reply: dict[str, Any], name: str) -> float:
+    value = reply.get(name)
+    if not isinstance(value, int | float) or not 0 < value < 1e9:
+        raise CandidateError(Finding.RESULT_FORGED, f"The worker answered {value!r} for a time.")
+    return float(value)
+
+
+def _claimed_times(reply: dict[str, Any], count: int) -> list[float]:
+    times = reply.get("times_ms")
+    if not isinstance(times, list) or len(times) != count:
+        raise CandidateError(Finding.RESULT_FORGED, f"The worker answered {str(times)[:80]} for {count} times.")
+    return [_claimed({"time": value}, "time") for value in times]
+
+
+def _free_bytes(device: str) -> int:
+    if device != "cpu":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

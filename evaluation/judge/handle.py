@@ -1,0 +1,183 @@
+"""The judge's side of a worker: ask for one, talk to it, know why it died."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
+from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed, ReceiveTimeout
+
+_LOG_BYTES = 3000
+
+
+class Spawner:
+    """The judge's connection to the host, shared by its threads."""
+
+    def __init__(self, channel: Channel, scratch_root: Path) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._scratch_root = scratch_root
+
+    def spawn(
+        self,
+        device: str,
+        memory_bytes: int | None,
+        scratch: Path,
+        still_wanted: Callable[[], None] | None,
+        limit_s: float,
+    ) -> WorkerHandle:
+        """Have the host fork a worker, and wait until it stands confined."""
+        ours, theirs = socket.socketpair()
+        status_read, status_write = os.pipe2(os.O_CLOEXEC)
+        specification = {"scratch": str(scratch), "device": device, "memory_bytes": memory_bytes}
+        with self._lock:
+            self._channel.send(specification, [theirs.fileno(), status_write])
+        theirs.close()
+        os.close(status_write)
+        handle = WorkerHandle(Channel(ours, still_wanted), status_read, scratch)
+        try:
+            hello = handle.receive(limit_s, "starting")
+        except BaseException:
+            handle.close()
+            raise
+        handle.protection = tuple(hello["protection"])
+        return handle
+
+    def scratch_folder(self) -> Path:
+        """A new, empty folder for one candidate."""
+        folder = self._scratch_root / uuid.uuid4().hex[:12]
+        folder.mkdir(parents=True, mode=0o700)
+        return folder
+
+
+class WorkerHandle:
+    """One worker. Every failure of it becomes a `CandidateError` with the finding that fits."""
+
+    def __init__(self, channel: Channel, status_pipe: int, scratch: Path) -> None:
+        self._channel = channel
+        self._status_pipe = status_pipe
+        self._scratch = scratch
+        self._closed = False
+        self.protection: tuple[str, ...] = ()
+
+    def ask(self, do: str, limit_s: float, descriptors: Sequence[int] = (), **arguments: Any) -> dict[str, Any]:
+        """Send one request and wait for the answer.
+
+        Raises:
+            CandidateError: the candidate failed, took longer than `limit_s`, or killed its process.
+        """
+        try:
+            self._channel.send({"do": do, **arguments}, descriptors)
+        except ChannelClosed:
+            self._explain_death(do)
+        return self.receive(limit_s, do)
+
+    def receive(self, limit_s: float, doing: str) -> dict[str, Any]:
+        """Wait for an answer; see `ask`."""
+        try:
+            reply = self._channel.receive(time.monotonic() + limit_s).body
+        except ReceiveTimeout as error:
+            self.close()
+            raise CandidateError(
+                Finding.TIME_LIMIT,
+                f"The candidate did not finish within {limit_s:g} s ({_WORDS.get(doing, doing)}).",
+                "Look for an endless loop or a deadlock; if it is honest work, raise --limit.",
+            ) from error
+        except ChannelClosed:
+            self._explain_death(doing)
+        if "failed" in reply:
+            raise _failure(reply, doing)
+        return reply
+
+    def _explain_death(self, doing: str) -> None:
+        """Turn the way the process ended into an error."""
+        code = None
+        if not self._closed and select.select([self._status_pipe], [], [], 5.0)[0]:
+            words = os.read(self._status_pipe, 64).split()
+            code = int(words[0]) if words else None
+        log = self._log()
+        self.close()
+        doing = _WORDS.get(doing, doing)
+        if "bad_alloc" in log or "MemoryError" in log:
+            raise CandidateError(
+                Finding.OUT_OF_MEMORY, f"The candidate ran out of memory ({doing}).", "Use smaller buffers.", log
+            )
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            if -code in (signal.SIGSEGV, signal.SIGBUS):
+                raise CandidateError(
+                    Finding.SEGMENTATION_FAULT,
+                    f"The candidate's process died of {name} ({doing}).",
+                    "It read or wrote memory that isn't its own: check index bounds, strides and dtypes.",
+                    log,
+                )
+            raise CandidateError(
+                Finding.PROCESS_DIED,
+                f"The candidate's process died of {name} ({doing}).",
+                "Don't abort or exit; raise an exception instead.",
+                log,
+            )
+        raise CandidateError(
+            Finding.PROCESS_DIED,
+            f"The candidate's process ended by itself{'' if code is None else f' with exit code {code}'} ({doing}).",
+            "Don't call exit; return the result.",
+            log,
+        )
+
+    def _log(self) -> str:
+        path = self._scratch / "output.log"
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+            return file.read().decode(errors="replace")
+        return ""
+
+    def close(self) -> None:
+        """Hang up: the host kills the process group. The scratch folder goes too."""
+        if self._closed:
+            return
+        self._closed = True
+        self._channel.close()
+        os.close(self._status_pipe)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+_WORDS = {
+    "starting": "while its process started",
+    "load": "while it was loaded",
+    "run": "while it was checked",
+    "prepare": "while it warmed up",
+    "time": "while it was timed",
+    "burst": "while it was timed",
+    "wall": "while it was timed",
+    "activity": "while its kernels were listed",
+    "compile": "while it was compiled",
+    "precompile": "while it was compiled",
+}
+
+
+def _failure(reply: dict[str, Any], doing: str) -> KernelEvolveError:
+    try:
+        finding = Finding(reply.get("finding", Finding.EXCEPTION))
+    except ValueError:
+        finding = Finding.EXCEPTION
+    summary, advice = str(reply["failed"])[:2000], str(reply.get("advice", ""))[:2000]
+    if finding is Finding.OUT_OF_MEMORY:
+        advice = advice or "Use smaller buffers, or free them earlier."
+    if finding is Finding.ILLEGAL_MEMORY_ACCESS:
+        advice = advice or "A kernel left its buffers: check masks, offsets (int64 past 2^31) and strides."
+    if finding is Finding.EXCEPTION:
+        advice = advice or "The log has the traceback."
+        summary = f"{summary} ({_WORDS.get(doing, doing)})"
+    return CandidateError(finding, summary, advice, str(reply.get("log", ""))[-4000:])

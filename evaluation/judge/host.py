@@ -1,0 +1,339 @@
+"""The warm host: a process that has imported torch, forks judges and workers from itself, and outlives none of them.
+
+It runs no judge code and no candidate code, owns no device, and has one thread, so forking it is safe. Everything it
+forks is its child: it notices when a client or a judge goes away and kills what was working for them.
+
+    client ──connection──▶ judge (fork of the host) ──"fork me a worker"──▶ host ──▶ worker (fork of the host)
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import hashlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kernelevolve.evaluation.judge import sandbox
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed
+
+READY = b"ready\n"
+_GRACE_S = 0.5
+
+
+@dataclass
+class _Child:
+    """One forked process and the descriptors that tie it to somebody."""
+
+    pid: int
+    role: str
+    pidfd: int
+    tie: int
+    """Hang-up here means nobody wants the child any more: a client's connection, or the read end of a status pipe."""
+    spawner: Channel | None = None
+    """For a judge: the connection on which it asks for workers."""
+    workers: list[int] = field(default_factory=list)
+    doomed_at: float | None = None
+    """`time.monotonic()` after which it is killed if it has not ended by itself."""
+
+
+class Host:
+    """The loop that forks and reaps.
+
+    Args:
+        listener: socket on which clients connect, or None when there is only the inherited one.
+        token_hash: SHA-256 of the secret a client on the listener must show, in hexadecimal. The token itself never
+            enters this process before a client sends it, so a worker can't find it in the memory it inherits.
+        idle_limit_s: seconds without a client after which the host ends.
+    """
+
+    def __init__(self, listener: socket.socket | None, token_hash: str, idle_limit_s: float) -> None:
+        self._listener = listener
+        self._token_hash = token_hash
+        self._idle_limit_s = idle_limit_s
+        self._children: dict[int, _Child] = {}
+        self._poll = select.poll()
+        self._last_use = time.monotonic()
+        self._owner: int | None = None
+        if listener is not None:
+            self._poll.register(listener, select.POLLIN)
+
+    def adopt(self, connection: socket.socket) -> None:
+        """Serve a client that is connected already; the host ends when it hangs up."""
+        self._owner = os.dup(connection.fileno())
+        self._poll.register(self._owner, select.POLLRDHUP)
+        self._fork_judge(Channel(connection))
+
+    def run(self) -> None:
+        """Serve until there is nobody left to serve."""
+        while True:
+            for descriptor, events in self._poll.poll(200):
+                if descriptor == self._owner:
+                    return
+                self._handle(descriptor, events)
+            self._kill_strays()
+            for child in list(self._children.values()):
+                if child.doomed_at is not None and time.monotonic() > child.doomed_at:
+                    self._kill(child)
+            if self._children:
+                self._last_use = time.monotonic()
+            elif self._owner is None and time.monotonic() - self._last_use > self._idle_limit_s:
+                return
+
+    def close(self) -> None:
+        """Kill every child and wait for it; judges get a moment to tidy up first."""
+        deadline = time.monotonic() + _GRACE_S
+        while self._children and time.monotonic() < deadline:
+            for child in list(self._children.values()):
+                if select.select([child.pidfd], [], [], 0.01)[0]:
+                    self._reap(child)
+        for child in list(self._children.values()):
+            self._kill(child)
+        deadline = time.monotonic() + 5
+        while self._children and time.monotonic() < deadline:
+            for child in list(self._children.values()):
+                if select.select([child.pidfd], [], [], 0.05)[0]:
+                    self._reap(child)
+        self._kill_strays()
+
+    def _handle(self, descriptor: int, events: int) -> None:
+        if self._listener is not None and descriptor == self._listener.fileno():
+            connection, _address = self._listener.accept()
+            self._welcome(connection)
+            return
+        for child in list(self._children.values()):
+            if descriptor == child.pidfd:
+                self._reap(child)
+                return
+            if descriptor == child.tie:
+                self._dismiss(child)
+                return
+            if child.spawner is not None and descriptor == child.spawner.fileno():
+                self._spawn_for(child)
+                return
+
+    def _welcome(self, connection: socket.socket) -> None:
+        """Check the token of a client before anything is done for it."""
+        channel = Channel(connection)
+        try:
+            hello = channel.receive(time.monotonic() + 2).body
+        except Exception as error:
+            print(f"kernelevolve host: a client was refused: {error!r}", file=sys.stderr)
+            channel.close()
+            return
+        shown = hashlib.sha256(str(hello.get("token", "")).encode()).hexdigest()
+        if shown != self._token_hash:
+            with contextlib.suppress(ChannelClosed):
+                channel.send({"error": "wrong token"})
+            channel.close()
+            return
+        self._fork_judge(channel)
+
+    def _fork_judge(self, client: Channel) -> None:
+        """Fork a judge. It inherits the channel, with whatever the client has sent already in its buffer."""
+        ours, theirs = socket.socketpair()
+
+        def judge() -> None:
+            from kernelevolve.evaluation.judge.session import serve
+
+            serve(client, Channel(theirs))
+
+        tie = os.dup(client.fileno())
+        pid = self._fork(judge, keep={client.fileno(), theirs.fileno()}, log=None)
+        theirs.close()
+        client.close()
+        child = _Child(pid, "judge", os.pidfd_open(pid), tie, Channel(ours))
+        self._children[pid] = child
+        self._poll.register(child.pidfd, select.POLLIN)
+        self._poll.register(tie, select.POLLRDHUP)
+        self._poll.register(ours, select.POLLIN)
+
+    def _spawn_for(self, judge: _Child) -> None:
+        """Fork a worker; its exit status goes into the pipe that came with the request."""
+        assert judge.spawner is not None
+        try:
+            message = judge.spawner.receive(time.monotonic() + 2)
+        except Exception:
+            # A judge that hangs up here has ended or is about to; its pidfd says so.
+            self._poll.unregister(judge.spawner.fileno())
+            return
+        connection = socket.socket(fileno=message.descriptors[0])
+        status_pipe = message.descriptors[1]
+        specification = message.body
+
+        def worker() -> None:
+            from kernelevolve.evaluation.judge.worker import serve
+
+            serve(Channel(connection), specification)
+
+        log = Path(specification["scratch"]) / "output.log"
+        pid = self._fork(worker, keep={connection.fileno()}, log=log)
+        connection.close()
+        child = _Child(pid, "worker", os.pidfd_open(pid), status_pipe)
+        self._children[pid] = child
+        judge.workers.append(pid)
+        self._poll.register(child.pidfd, select.POLLIN)
+        # Writing end of a pipe: POLLERR comes when the judge closes the reading end.
+        self._poll.register(status_pipe, 0)
+
+    def _fork(self, body: Callable[[], None], keep: set[int], log: Path | None) -> int:
+        gc.freeze()
+        pid = os.fork()
+        if pid:
+            return pid
+        status = 1
+        try:
+            os.setsid()
+            sandbox.die_with_parent()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._forget(keep)
+            if log is not None:
+                out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                os.dup2(out, 1)
+                os.dup2(out, 2)
+                os.close(out)
+            body()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            sys.stdout.flush()
+            # `os._exit`: the host's own clean-up handlers must not run in its children.
+            os._exit(status)
+
+    def _forget(self, keep: set[int]) -> None:
+        """In a fork: close everything that belongs to the host or to its other children."""
+        mine = [child.pidfd for child in self._children.values()]
+        mine += [child.tie for child in self._children.values()]
+        mine += [child.spawner.fileno() for child in self._children.values() if child.spawner is not None]
+        mine += [self._listener.fileno()] if self._listener is not None else []
+        mine += [self._owner] if self._owner is not None else []
+        for descriptor in set(mine) - keep:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def _dismiss(self, child: _Child) -> None:
+        """Nobody wants the child any more. A judge gets a moment to tidy up; a worker gets none."""
+        if child.role == "worker":
+            self._kill(child)
+            return
+        self._poll.unregister(child.tie)
+        child.doomed_at = time.monotonic() + _GRACE_S
+
+    def _kill(self, child: _Child) -> None:
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(child.tie)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+    def _reap(self, child: _Child) -> None:
+        _pid, status, usage = os.wait4(child.pid, 0)
+        # Children that the dead one left in its group: its own compiler runs, or what a candidate started.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        del self._children[child.pid]
+        self._poll.unregister(child.pidfd)
+        os.close(child.pidfd)
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(child.tie)
+        if child.role == "worker":
+            code = os.waitstatus_to_exitcode(status)
+            with contextlib.suppress(OSError):
+                os.write(child.tie, f"{code} {usage.ru_maxrss}\n".encode())
+        os.close(child.tie)
+        if child.spawner is not None:
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(child.spawner.fileno())
+            child.spawner.close()
+        for pid in child.workers:
+            if pid in self._children:
+                self._kill(self._children[pid])
+
+    def _kill_strays(self) -> None:
+        """Kill adopted orphans: processes that a candidate started and detached from its group."""
+        try:
+            pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        except OSError:
+            return
+        for pid in {int(text) for text in pids} - set(self._children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _warm_up() -> None:
+    """Import what every judge and worker needs. No device may be touched: its driver would not survive a fork."""
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+    import numpy
+    import torch
+    import torch.utils._pytree
+    import tvm_ffi
+
+    with contextlib.suppress(ImportError):
+        pass
+
+    from kernelevolve.evaluation.language import languages
+    from kernelevolve.evaluation.platform import platform_families
+
+    # Found here once: a confined worker may not read where plug-ins are listed.
+    languages()
+    platform_families()
+    assert not torch.cuda.is_initialized()
+    _ = (numpy, tvm_ffi)
+    gc.collect()
+
+
+def _stop(_signal: int, _frame: Any) -> None:
+    raise SystemExit(0)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a host. With `--connection FD` it serves one client; with `--socket PATH` all that know the token."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connection", type=int, help="descriptor of a connected socket to serve")
+    parser.add_argument("--socket", type=Path, help="where to listen")
+    parser.add_argument("--token-hash", default="", help="SHA-256 of the clients' secret")
+    parser.add_argument("--idle", type=float, default=1800.0, help="seconds without a client until the host ends")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    # Ctrl-C goes to a terminal's whole foreground group; the client decides what it means and hangs up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sandbox.adopt_orphans()
+    # Not `die_with_parent`: that means the parent *thread*, and a server may start hosts from short-lived threads. The
+    # loop ends when the client hangs up.
+    _warm_up()
+    listener = None
+    if options.socket is not None:
+        listener = socket.socket(socket.AF_UNIX)
+        old_mask = os.umask(0o077)
+        listener.bind(str(options.socket))
+        os.umask(old_mask)
+        listener.listen(64)
+    host = Host(listener, options.token_hash, options.idle)
+    try:
+        if options.connection is not None:
+            connection = socket.socket(fileno=options.connection)
+            connection.send(READY)
+            host.adopt(connection)
+        host.run()
+    finally:
+        host.close()
+        if options.socket is not None:
+            options.socket.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

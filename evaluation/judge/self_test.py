@@ -1,0 +1,166 @@
+"""The task self-test: wrong answers that a judge worth trusting must refuse, tried before the first candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from kernelevolve.evaluation.contract import Contract
+from kernelevolve.evaluation.judge.oracle import Expected, compare
+from kernelevolve.evaluation.judge.task_state import TaskState
+from kernelevolve.evaluation.task import Tolerance
+from kernelevolve.evaluation.tasks.program import Inputs
+
+_TILE = 64
+"""Rows or elements of the output tile that is left unwritten."""
+
+
+class TaskCheck(Contract):
+    """What the self-test found."""
+
+    task: str
+    """Task name."""
+    refused: tuple[str, ...]
+    """Wrong answers that were refused."""
+    accepted: tuple[str, ...]
+    """Wrong answers that were accepted even after tightening: the task is weak by these."""
+    skipped: tuple[str, ...]
+    """Wrong answers that make no sense for this task, e.g. a transposed scalar."""
+    tightened: tuple[str, ...] = ()
+    """Wrong answers that only the tightened tolerance refuses."""
+    notes: tuple[str, ...] = ()
+    """What the verdicts of this task will say about it."""
+
+    @property
+    def weak(self) -> bool:
+        """Whether some wrong answer passes: `correct` then says less than it should."""
+        return bool(self.accepted)
+
+
+_WHY_WEAK = {
+    "zeros": "the reference gives all zeros",
+    "constant": "the output is the same number everywhere",
+    "input copy": "the reference returns an input unchanged",
+    "unwritten tile": "a part of the output is zero anyway",
+    "transposed": "the output is its own transpose",
+    "lower precision": "the output is exact in a lower precision",
+    "other inputs": "the output does not depend on the input values",
+}
+
+
+def wrong_answers(
+    inputs: Inputs, expected: Expected, other: Expected
+) -> Iterator[tuple[str, list[torch.Tensor] | None]]:
+    """Name and outputs of each wrong answer; None where it makes no sense.
+
+    Args:
+        inputs: what `expected` was computed from.
+        expected: right answers.
+        other: right answers for other random inputs of the same case.
+    """
+    outputs = list(expected.outputs)
+    yield "zeros", [torch.zeros_like(tensor) for tensor in outputs]
+    yield "constant", [_constant(tensor) for tensor in outputs]
+    copies = [_copy_of_input(tensor, inputs) for tensor in outputs]
+    yield "input copy", None if None in copies else [tensor for tensor in copies if tensor is not None]
+    yield "unwritten tile", [_without_tile(tensor) for tensor in outputs]
+    turned = [_transposed(tensor) for tensor in outputs]
+    yield "transposed", None if None in turned else [tensor for tensor in turned if tensor is not None]
+    if any(tensor.is_floating_point() for tensor in outputs):
+        yield "lower precision", [_lowered(tensor) for tensor in outputs]
+    else:
+        yield "lower precision", None
+    alike = all(left.shape == right.shape for left, right in zip(outputs, other.outputs, strict=True))
+    yield "other inputs", list(other.outputs) if alike else None
+
+
+def _constant(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_floating_point():
+        finite = torch.where(torch.isfinite(tensor), tensor, 0)
+        return torch.full_like(tensor, float(finite.double().mean()) if tensor.numel() else 0.0)
+    if tensor.dtype == torch.bool or not tensor.numel():
+        return torch.ones_like(tensor)
+    return torch.full_like(tensor, tensor.reshape(-1)[tensor.numel() // 2].item())
+
+
+def _copy_of_input(tensor: torch.Tensor, inputs: Inputs) -> torch.Tensor | None:
+    for given in inputs.tensors():
+        if given.numel() == tensor.numel() and given.dtype == tensor.dtype:
+            return given.reshape(tensor.shape).clone()
+    return None
+
+
+def _without_tile(tensor: torch.Tensor) -> torch.Tensor:
+    copy = tensor.clone(memory_format=torch.contiguous_format)
+    flat = copy.view(-1)
+    flat[-min(_TILE, max(1, flat.numel() // 2)) :] = 0
+    return copy
+
+
+def _transposed(tensor: torch.Tensor) -> torch.Tensor | None:
+    if tensor.dim() < 2 or min(tensor.shape[-2:]) < 2:
+        return None
+    return tensor.transpose(-1, -2).reshape(tensor.shape).clone()
+
+
+def _lowered(tensor: torch.Tensor) -> torch.Tensor:
+    """Rounded to the next lower precision that covers the range."""
+    lower = {
+        torch.float64: torch.float32,
+        torch.float32: torch.float16,
+        torch.float16: torch.bfloat16,
+        torch.bfloat16: torch.float8_e5m2,
+    }.get(tensor.dtype)
+    if lower is None:
+        return tensor.clone()
+    if lower is torch.float16 and tensor.numel() and float(tensor.abs().nan_to_num(0, 0, 0).max()) > 60000:
+        lower = torch.bfloat16
+    return tensor.to(lower).to(tensor.dtype)
+
+
+def run_self_test(state: TaskState, limit_numel: int | None = None) -> TaskCheck:
+    """Try every wrong answer on a task; tighten its tolerances if one is accepted because of them.
+
+    Args:
+        state: the task; its tolerances are replaced if they must be tightened.
+        limit_numel: shrink inputs to this many elements.
+    """
+    task = state.task
+    case, dtype = task.cases[0], task.dtypes[0]
+    inputs, expected = state.inputs_and_expected(case, dtype, 0, limit_numel=limit_numel)
+    _other_inputs, other = state.inputs_and_expected(case, dtype, "other", limit_numel=limit_numel)
+    refused, accepted, skipped, tightened = [], [], [], []
+    strict = {
+        name: tolerance.model_copy(update={"rtol": 0.0, "atol": 0.0}) for name, tolerance in task.tolerances.items()
+    }
+    for name, outputs in wrong_answers(inputs, expected, other):
+        if outputs is None or (_equal(outputs, expected) and name == "lower precision"):
+            # An answer that is exact in a lower precision is not wrong.
+            skipped.append(name)
+        elif _refuses(expected, outputs, task.tolerances):
+            refused.append(name)
+        elif _refuses(expected, outputs, strict):
+            tightened.append(name)
+        else:
+            accepted.append(name)
+    notes = [f"weak task: it accepts {name} ({_WHY_WEAK[name]})" for name in accepted]
+    if tightened:
+        notes.append(f"tolerance tightened: the task's own rtol/atol accept {', '.join(tightened)}")
+        state.tighten(strict)
+    return TaskCheck(
+        task=task.name,
+        refused=tuple(refused),
+        accepted=tuple(accepted),
+        skipped=tuple(skipped),
+        tightened=tuple(tightened),
+        notes=tuple(notes),
+    )
+
+
+def _refuses(expected: Expected, outputs: list[torch.Tensor], tolerances: dict[str, Tolerance]) -> bool:
+    return compare(expected, outputs, tolerances, {}) is not None
+
+
+def _equal(outputs: list[torch.Tensor], expected: Expected) -> bool:
+    return all(torch.equal(mine, wanted) for mine, wanted in zip(outputs, expected.outputs, strict=True))

@@ -1,0 +1,530 @@
+"""The judge's process: takes requests from one client, asks the host for workers, answers with verdicts."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+import secrets
+import select
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kernelevolve.evaluation.errors import KernelEvolveError, PlatformError
+from kernelevolve.evaluation.finding import Finding, Status
+from kernelevolve.evaluation.judge import evidence
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed
+from kernelevolve.evaluation.judge.check import Desk
+from kernelevolve.evaluation.judge.device_lock import device_lock
+from kernelevolve.evaluation.judge.executed import Execution, Outcome
+from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle
+from kernelevolve.evaluation.judge.request import JudgeRequest
+from kernelevolve.evaluation.judge.self_test import TaskCheck, run_self_test
+from kernelevolve.evaluation.judge.task_state import TaskState
+from kernelevolve.evaluation.judge.without_device import (
+    INTERPRETER_ELEMENTS,
+    cross_compile,
+    diagnosis_of,
+    interpret,
+    shapes_for_compile,
+)
+from kernelevolve.evaluation.language import Artifact, Language, get_language
+from kernelevolve.evaluation.platform import Level, Platform, get_platform
+from kernelevolve.evaluation.tasks.loading import load_task
+from kernelevolve.evaluation.verdict import PlatformVerdict, Verdict
+
+_START_LIMIT_S = 60.0
+_BUILD_LIMIT_S = 180.0
+
+
+class ClientGone(Exception):
+    """The client hung up; what was done for it is of no use any more."""
+
+
+def serve(client: Channel, host: Channel) -> None:
+    """Answer one client until it hangs up."""
+    session: Session | None = None
+    try:
+        hello = client.receive().body
+        session = Session(client, host, Path(hello["state"]))
+        session.run()
+    except (ChannelClosed, ClientGone):
+        pass
+    finally:
+        if session is not None:
+            session.close()
+
+
+@dataclass
+class _Prepared:
+    """What can be done for a candidate before the device is ours: read, built, loaded, compiled."""
+
+    request: JudgeRequest
+    language: Language | None = None
+    failure: KernelEvolveError | None = None
+    platforms: list[Platform] = field(default_factory=list)
+    executed: dict[str, tuple[Artifact, WorkerHandle]] = field(default_factory=dict)
+    interpreter: WorkerHandle | None = None
+    compiled: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """Platforms that are settled already: unknown, unsupported, or refused by the compiler."""
+    protection: tuple[str, ...] = ()
+    phases_ms: dict[str, float] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Let every worker go."""
+        for _artifact, worker in self.executed.values():
+            worker.close()
+        if self.interpreter is not None:
+            self.interpreter.close()
+
+
+class Session:
+    """State of the judge's process.
+
+    Args:
+        client: where requests come from.
+        host: where workers come from.
+        state: folder for receipts, caches and scratch.
+    """
+
+    def __init__(self, client: Channel, host: Channel, state: Path) -> None:
+        self._client = client
+        self._state = state
+        self._scratch = state / "scratch" / f"{os.getpid()}"
+        self._spawner = Spawner(host, self._scratch)
+        self._secret = secrets.token_bytes(32)
+        self._tasks: dict[tuple[str, str, str], TaskState] = {}
+        self._tasks_lock = threading.Lock()
+        self._desks: dict[str, Desk] = {}
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="prepare")
+        self._queue: collections.deque[dict[str, Any]] = collections.deque()
+        self._ahead: tuple[dict[str, Any], Future[_Prepared]] | None = None
+        self._ledger = evidence.Ledger(state)
+        _sweep(state / "scratch")
+
+    def run(self) -> None:
+        """Take requests one after another; prepare the next while the device works for this one."""
+        while True:
+            body = self._queue.popleft() if self._queue else self._client.receive().body
+            handlers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+                "judge": self._judge,
+                "check_task": self._check_task,
+                "ping": lambda _body: {"pid": os.getpid()},
+            }
+            try:
+                reply = handlers[body["do"]](body)
+            except KernelEvolveError as error:
+                reply = {
+                    "failed": error.summary,
+                    "advice": error.advice,
+                    "finding": error.finding,
+                    "log": error.log,
+                }
+            except (ClientGone, ChannelClosed):
+                raise
+            except Exception as error:
+                reply = {
+                    "failed": f"{type(error).__name__}: {error}",
+                    "finding": Finding.INTERNAL,
+                    "advice": "This is a fault of the judge: please report it with the log.",
+                    "log": traceback.format_exc()[-4000:],
+                }
+            self._client.send({"id": body.get("id"), **reply})
+
+    def close(self) -> None:
+        """Let go of workers, devices and scratch."""
+        if self._ahead is not None:
+            self._ahead[1].cancel()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for desk in self._desks.values():
+            desk.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    # -- client ---------------------------------------------------------------------------------------------------
+
+    def _still_wanted(self) -> None:
+        """Read what the client has sent meanwhile: the next request, or that it is gone."""
+        while select.select([self._client], [], [], 0)[0]:
+            try:
+                self._queue.append(self._client.receive(time.monotonic() + 1).body)
+            except ChannelClosed as error:
+                raise ClientGone from error
+
+    def _progress(self, request_id: Any) -> Callable[[str, float], None]:
+        def tell(text: str, share: float) -> None:
+            self._client.send({"id": request_id, "progress": text, "share": share})
+
+        return tell
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    def _task(self, reference: str, device: str) -> TaskState:
+        key = (reference, device, _content(reference))
+        with self._tasks_lock:
+            if key not in self._tasks:
+                for old in [entry for entry in self._tasks if entry[:2] == key[:2]]:
+                    del self._tasks[old]  # The file changed.
+                self._tasks[key] = TaskState(load_task(reference), device, self._secret, _cache_bytes(device))
+            return self._tasks[key]
+
+    def _self_test(self, state: TaskState, limit_numel: int | None) -> TaskCheck:
+        if state.self_test is None:
+            state.self_test = run_self_test(state, limit_numel)
+        return state.self_test
+
+    def _check_task(self, body: dict[str, Any]) -> dict[str, Any]:
+        device, lock = self._device(get_platform(body["platform"]))
+        state = self._task(body["task"], device)
+        with device_lock(lock, 600.0, self._still_wanted):
+            result = self._self_test(state, None)
+        return {"check": result.model_dump(mode="json"), "task": state.task.model_dump(mode="json")}
+
+    # -- preparation: no device lock ------------------------------------------------------------------------------
+
+    def _prepare(self, request: JudgeRequest) -> _Prepared:
+        prepared = _Prepared(request)
+        began = time.perf_counter()
+        try:
+            prepared.language = get_language(request.candidate.language)
+            prepared.platforms = [get_platform(name) for name in request.platforms]
+            prepared.language.read(request.candidate)
+            self._start_workers(prepared)
+        except KernelEvolveError as error:
+            prepared.failure = error
+        prepared.phases_ms["prepare"] = (time.perf_counter() - began) * 1e3
+        return prepared
+
+    def _start_workers(self, prepared: _Prepared) -> None:
+        language = prepared.language
+        assert language is not None
+        absent = []
+        for platform in prepared.platforms:
+            if not language.supports(platform):
+                prepared.outcomes[platform.name] = _refused(
+                    PlatformError(
+                        Finding.LANGUAGE_ON_PLATFORM,
+                        f"{language.name} candidates cannot be judged for {platform.name}.",
+                        f"Languages there: {', '.join(platform.availability().levels) or 'none'}.",
+                    )
+                )
+                continue
+            levels = platform.availability().levels.get(language.name, ())
+            if Level.EXECUTED in levels:
+                self._start_executed(prepared, platform)
+            elif language.name == "triton":
+                absent.append(platform)
+            else:
+                self._build_only(prepared, platform)
+        if absent:
+            self._start_absent(prepared, absent)
+
+    def _start_executed(self, prepared: _Prepared, platform: Platform) -> None:
+        """Build, start a worker on the device, load the candidate, compile its kernels."""
+        request, language = prepared.request, prepared.language
+        assert language is not None
+        device, _lock = self._device(platform)
+        state = self._task(request.task, device)
+        scratch = self._spawner.scratch_folder()
+        try:
+            build = self._pool.submit(language.build, request.candidate, platform, scratch, _BUILD_LIMIT_S)
+            memory = None if device != "cpu" else int(_available_memory() * 0.8)
+            worker = self._spawner.spawn(device, memory, scratch, None, _START_LIMIT_S)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        try:
+            artifact = build.result()
+            self._load(worker, artifact, state, request, interpret=False)
+            if language.name == "triton":
+                outcome = cross_compile(worker, shapes_for_compile(state), [platform.name], _BUILD_LIMIT_S)[
+                    platform.name
+                ]
+                prepared.compiled[platform.name] = outcome
+        except KernelEvolveError as error:
+            worker.close()
+            prepared.outcomes[platform.name] = _refused(error)
+            return
+        prepared.protection = worker.protection
+        prepared.executed[platform.name] = (artifact, worker)
+
+    def _start_absent(self, prepared: _Prepared, platforms: list[Platform]) -> None:
+        """For devices that are not here: one worker compiles for all of them, another interprets."""
+        request, language = prepared.request, prepared.language
+        assert language is not None
+        state = self._task(request.task, "cpu")
+        shapes = shapes_for_compile(state)
+        memory = int(_available_memory() * 0.8)
+
+        def start(interpreted: bool) -> WorkerHandle:
+            scratch = self._spawner.scratch_folder()
+            artifact = language.build(request.candidate, platforms[0], scratch, _BUILD_LIMIT_S)
+            worker = self._spawner.spawn("cpu", memory, scratch, None, _START_LIMIT_S)
+            try:
+                self._load(worker, artifact, state, request, interpreted)
+            except BaseException:
+                worker.close()
+                raise
+            return worker
+
+        def compile_all() -> dict[str, Outcome]:
+            worker = start(interpreted=False)
+            try:
+                return cross_compile(worker, shapes, [platform.name for platform in platforms], _BUILD_LIMIT_S)
+            finally:
+                worker.close()
+
+        compiling = self._pool.submit(compile_all)
+        try:
+            prepared.interpreter = start(interpreted=True)
+            prepared.protection = prepared.interpreter.protection
+        finally:
+            prepared.compiled.update(compiling.result())
+
+    def _build_only(self, prepared: _Prepared, platform: Platform) -> None:
+        """For native languages without their device: what the compiler says is all there is."""
+        assert prepared.language is not None
+        scratch = self._spawner.scratch_folder()
+        try:
+            artifact = prepared.language.build(prepared.request.candidate, platform, scratch, _BUILD_LIMIT_S)
+            outcome = Outcome(resources=list(artifact.resources), notes=list(artifact.notes))
+            outcome.notes.append(f"compiled only: there is no {platform.name} device here, so results were not checked")
+            prepared.compiled[platform.name] = outcome
+        except KernelEvolveError as error:
+            prepared.outcomes[platform.name] = _refused(error)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _load(
+        self, worker: WorkerHandle, artifact: Artifact, state: TaskState, request: JudgeRequest, interpret: bool
+    ) -> None:
+        init = list(state.program.init_inputs()) if state.task.form == "kernelbench" else None
+        worker.ask(
+            "load",
+            min(request.limit_s, _START_LIMIT_S),
+            artifact=artifact.model_dump(mode="json"),
+            interpret=interpret,
+            init=init,
+            seed=state.weight_seed,
+        )
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    def _judge(self, body: dict[str, Any]) -> dict[str, Any]:
+        request = JudgeRequest.model_validate(body["request"])
+        tell = self._progress(body.get("id"))
+        tell("preparing", 0.0)
+        prepared = self._take_prepared(body, request)
+        try:
+            verdict = self._verdict(request, prepared, tell)
+        finally:
+            prepared.close()
+        return {"verdict": verdict.model_dump(mode="json")}
+
+    def _take_prepared(self, body: dict[str, Any], request: JudgeRequest) -> _Prepared:
+        if self._ahead is not None and self._ahead[0] is body:
+            future = self._ahead[1]
+            self._ahead = None
+        else:
+            future = self._pool.submit(self._prepare, request)
+        while not future.done():
+            self._still_wanted()
+            time.sleep(0.002)
+        return future.result()
+
+    def _look_ahead(self) -> None:
+        """Begin to prepare the next request, if it came already and does not share the processor with the timing."""
+        self._still_wanted()
+        if self._ahead is not None or not self._queue or self._queue[0]["do"] != "judge":
+            return
+        body = self._queue[0]
+        request = JudgeRequest.model_validate(body["request"])
+        if "cpu" in request.platforms:
+            return
+        self._ahead = (body, self._pool.submit(self._prepare, request))
+
+    def _verdict(self, request: JudgeRequest, prepared: _Prepared, tell: Callable[[str, float], None]) -> Verdict:
+        results: list[PlatformVerdict] = []
+        samples: dict[str, Any] = {}
+        devices: dict[str, Any] = {}
+        if prepared.failure is not None:
+            refused = _refused(prepared.failure)
+            results = [_platform_verdict(name, refused, None) for name in request.platforms]
+        interpreted: Outcome | None = None
+        for platform in prepared.platforms if prepared.failure is None else []:
+            name = platform.name
+            if name in prepared.outcomes:
+                results.append(_platform_verdict(name, prepared.outcomes[name], None))
+                continue
+            if name in prepared.executed:
+                outcome = self._execute(request, prepared, platform, tell)
+                level: Level | None = Level.EXECUTED
+            elif prepared.interpreter is not None and prepared.language and prepared.language.name == "triton":
+                if interpreted is None:
+                    interpreted = self._interpret(request, prepared, tell)
+                outcome, level = _combine(interpreted, prepared.compiled[name])
+            else:
+                outcome, level = prepared.compiled[name], Level.COMPILED
+            outcome.phases_ms = {**prepared.phases_ms, **outcome.phases_ms}
+            samples[name] = outcome.samples
+            devices[name] = evidence.device_facts(platform)
+            results.append(_platform_verdict(name, outcome, level))
+        return self._seal(request, prepared, results, samples, devices)
+
+    def _interpret(self, request: JudgeRequest, prepared: _Prepared, tell: Callable[[str, float], None]) -> Outcome:
+        assert prepared.interpreter is not None
+        state = self._task(request.task, "cpu")
+        began = time.perf_counter()
+        test = self._self_test(state, INTERPRETER_ELEMENTS)
+        outcome = interpret(state, self._desk("cpu"), prepared.interpreter, request, tell)
+        outcome.notes.extend(test.notes)
+        outcome.phases_ms["interpret"] = (time.perf_counter() - began) * 1e3
+        return outcome
+
+    def _execute(
+        self, request: JudgeRequest, prepared: _Prepared, platform: Platform, tell: Callable[[str, float], None]
+    ) -> Outcome:
+        artifact, worker = prepared.executed[platform.name]
+        device, lock = self._device(platform)
+        state = self._task(request.task, device)
+        tell("waiting for the device", 0.0)
+        with device_lock(lock, request.lock_limit_s, self._still_wanted) as waited:
+            self._look_ahead()
+            test = self._self_test(state, None)
+            execution = Execution(state, self._desk(device), worker, request, platform.spec_sheet(), tell)
+            outcome = execution.run()
+            worker.close()
+            if device != "cpu":
+                torch.cuda.synchronize()
+                # The candidate behind us in the queue may need the memory.
+                torch.cuda.empty_cache()
+        outcome.phases_ms["wait for device"] = waited * 1e3
+        compiled = prepared.compiled.get(platform.name)
+        if compiled is not None:
+            outcome.resources.extend(compiled.resources)
+            outcome.notes.extend(compiled.notes)
+            if compiled.diagnosis is not None:
+                outcome.notes.append(f"resources are not known: {compiled.diagnosis.summary}")
+        outcome.resources.extend(artifact.resources)
+        outcome.notes.extend([*artifact.notes, *test.notes])
+        return outcome
+
+    def _desk(self, device: str) -> Desk:
+        return self._desks.setdefault(device, Desk(device))
+
+    @staticmethod
+    def _device(platform: Platform) -> tuple[str, str]:
+        """Torch device and lock name of a platform; the first GPU that fits it."""
+        if platform.device_kind == "cpu":
+            return "cpu", "cpu"
+        devices = getattr(platform, "devices", list)()
+        if not devices:
+            # Checked for another level: everything then happens on the processor.
+            return "cpu", "cpu"
+        return f"cuda:{devices[0].index}", devices[0].uuid
+
+    def _seal(
+        self,
+        request: JudgeRequest,
+        prepared: _Prepared,
+        results: list[PlatformVerdict],
+        samples: dict[str, Any],
+        devices: dict[str, Any],
+    ) -> Verdict:
+        device = "cpu" if not prepared.executed else next(iter(prepared.executed))
+        known = [state for (reference, _device, _hash), state in self._tasks.items() if reference == request.task]
+        task = known[0].task if known else None
+        receipt = self._ledger.write(
+            task_hash=task.task_hash if task else hashlib.sha256(request.task.encode()).hexdigest(),
+            source_hash=request.candidate.source_hash,
+            results=results,
+            devices=devices,
+            samples=samples,
+            protection=prepared.protection,
+            secret=self._secret,
+        )
+        del device
+        return Verdict(
+            task=task.name if task else request.task,
+            candidate=request.candidate.name,
+            language=request.candidate.language,
+            source_hash=request.candidate.source_hash,
+            status=Verdict.worst([result.status for result in results]),
+            platforms=tuple(results),
+            receipt=receipt,
+        )
+
+
+def _sweep(scratch_root: Path) -> None:
+    """Remove scratch folders of judges that were killed before they could."""
+    for folder in scratch_root.glob("*"):
+        if not Path(f"/proc/{folder.name}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _content(reference: str) -> str:
+    """What a task reference stands for now: its file's hash, or nothing for a named operator."""
+    path = Path(reference)
+    path = path / "task.py" if path.is_dir() else path
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _refused(error: KernelEvolveError) -> Outcome:
+    outcome = Outcome()
+    outcome.refuse(diagnosis_of(error))
+    return outcome
+
+
+def _combine(interpreted: Outcome, compiled: Outcome) -> tuple[Outcome, Level | None]:
+    """Both halves of judging without the device: wrong by one of them is wrong."""
+    failed = next((half for half in (compiled, interpreted) if half.status is not Status.CORRECT), None)
+    outcome = Outcome(
+        resources=list(compiled.resources),
+        checks=interpreted.checks,
+        notes=list(dict.fromkeys([*interpreted.notes, *compiled.notes])),
+        phases_ms=dict(interpreted.phases_ms),
+    )
+    if failed is not None and failed.diagnosis is not None:
+        outcome.refuse(failed.diagnosis)
+    if interpreted.checks:
+        return outcome, Level.INTERPRETED
+    if failed is None:
+        outcome.notes.append("results were not checked: only compilation stands behind this verdict")
+    return outcome, Level.COMPILED if compiled.status is Status.CORRECT else None
+
+
+def _platform_verdict(name: str, outcome: Outcome, level: Level | None) -> PlatformVerdict:
+    return PlatformVerdict(
+        platform=name,
+        status=outcome.status,
+        level=level,
+        diagnosis=outcome.diagnosis,
+        timings=tuple(outcome.timings),
+        speeds=tuple(outcome.speeds),
+        resources=tuple(outcome.resources),
+        checks=outcome.checks,
+        notes=tuple(dict.fromkeys(outcome.notes)),
+        phases_ms={phase: round(value, 1) for phase, value in outcome.phases_ms.items()},
+    )
+
+
+def _available_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/meminfo has no MemAvailable")
+
+
+def _cache_bytes(device: str) -> int:
+    if device == "cpu":
+        return _available_memory() // 8
+    return int(torch.cuda.get_device_properties(device).total_memory) // 8

@@ -1,0 +1,139 @@
+"""The stopwatch: device time of single calls with a cold cache. Judge and worker use the same one, each in its process."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_CPU_FLUSH_LIMIT = 64 << 20
+"""Bytes. Shared last-level caches of servers are larger, but writing them out would take longer than most kernels."""
+_PERSISTING_L2_LIMIT = 0x06
+"""CU_LIMIT_PERSISTING_L2_CACHE_SIZE of cuda.h."""
+
+
+def cpu_cache_bytes() -> int:
+    """Size of the processor's last-level cache, from sysfs; 32 MiB where that says nothing."""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text().strip()
+        unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)
+        sizes.append(int(text.rstrip("KMG")) * unit)
+    return max(sizes, default=32 << 20)
+
+
+class Stopwatch:
+    """Times calls on one device.
+
+    The functions it measures with are bound when it is made, before any candidate code is loaded, so that replacing
+    `time.perf_counter_ns` or `torch.cuda.Event.elapsed_time` afterwards changes nothing.
+
+    Args:
+        device: `cpu` or `cuda:N`.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._now = time.perf_counter_ns
+        self._cuda = device != "cpu"
+        if self._cuda:
+            properties = torch.cuda.get_device_properties(device)
+            # Twice the L2, so that whatever replacement policy it has, nothing of the inputs is left.
+            size = max(64 << 20, 2 * properties.L2_cache_size)
+            self._event = torch.cuda.Event
+            self._elapsed = torch.cuda.Event.elapsed_time
+            self._record = torch.cuda.Event.record
+            self._synchronize = torch.cuda.synchronize
+            self._driver = ctypes.CDLL("libcuda.so.1") if torch.version.hip is None else None
+        else:
+            size = min(2 * cpu_cache_bytes(), _CPU_FLUSH_LIMIT)
+        self.flush_bytes = size
+        self._flush_buffer = torch.zeros(size, dtype=torch.uint8, device=device)
+        self._zero = self._flush_buffer.zero_
+
+    def flush(self) -> None:
+        """Push everything out of the cache; on CUDA also give up persisting L2 lines, which a flush leaves alone."""
+        if self._cuda and self._driver is not None:
+            self._driver.cuCtxResetPersistingL2Cache()
+        self._zero()
+
+    def forbid_persisting_l2(self) -> None:
+        """Set the share of L2 that accesses may pin to nothing (CUDA only)."""
+        if self._cuda and self._driver is not None:
+            self._driver.cuCtxSetLimit(_PERSISTING_L2_LIMIT, ctypes.c_size_t(0))
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self._cuda:
+            self._synchronize()
+
+    def time_calls(self, call: Callable[[int], Any], count: int) -> tuple[list[float], Any]:
+        """Time single calls, each with a cold cache.
+
+        Args:
+            call: gets the number of the call, so that it can take fresh buffers.
+            count: how many.
+
+        Returns:
+            Milliseconds of each call (device time on a GPU, wall time on a CPU), and what the last one returned.
+        """
+        result = None
+        if not self._cuda:
+            times = []
+            for index in range(count):
+                self.flush()
+                began = self._now()
+                result = call(index)
+                times.append((self._now() - began) / 1e6)
+            return times, result
+        events = [(self._event(enable_timing=True), self._event(enable_timing=True)) for _ in range(count)]
+        self._synchronize()
+        for index, (before, after) in enumerate(events):
+            result = None  # Frees the last output, so that its memory is there for this call.
+            self.flush()
+            self._record(before)
+            result = call(index)
+            self._record(after)
+        self._synchronize()
+        return [self._elapsed(before, after) for before, after in events], result
+
+    def wall_ms(self, call: Callable[[int], Any], count: int) -> list[float]:
+        """Wall time of single synchronised calls with a warm cache, milliseconds: launch overhead included."""
+        times = []
+        for index in range(count):
+            self.synchronize()
+            began = self._now()
+            call(index)
+            self.synchronize()
+            times.append((self._now() - began) / 1e6)
+        return times
+
+
+def estimate_ms(call: Callable[[int], Any], stopwatch: Stopwatch) -> float:
+    """A first idea of what a call takes, after one call to warm up: milliseconds."""
+    call(0)
+    stopwatch.synchronize()
+    return stopwatch.wall_ms(call, 1)[0]
+
+
+def copies_for_rotation(nbytes: int, free_bytes: int, flush_bytes: int) -> int:
+    """How many copies of the inputs to rotate through, so that successive calls never see the same buffers.
+
+    Args:
+        nbytes: size of one set of inputs.
+        free_bytes: memory that may be used.
+        flush_bytes: size of the cache flush; sets much larger than that gain nothing from rotation.
+    """
+    if nbytes == 0:
+        return 1
+    wanted = 2 if nbytes > 4 * flush_bytes else 4
+    return max(1, min(wanted, int(free_bytes * 0.5 // nbytes)))
+
+
+def spread(values: Sequence[float]) -> float:
+    """Largest over smallest, less one."""
+    return max(values) / min(values) - 1 if values and min(values) > 0 else float("inf")

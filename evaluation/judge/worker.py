@@ -1,0 +1,391 @@
+"""The worker: the process that a candidate lives in. It is confined before any candidate code is loaded.
+
+Whatever it says is a claim: the judge compares outputs itself and has clocks of its own.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
+from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge import sandbox
+from kernelevolve.evaluation.judge.arena import Arena, aligned
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed
+from kernelevolve.evaluation.judge.data import rebuild, remake
+from kernelevolve.evaluation.judge.oracle import output_tensors
+from kernelevolve.evaluation.judge.timing import Stopwatch
+from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
+from kernelevolve.evaluation.tasks.program import seeded
+
+_LOG_LINES = 30
+
+
+def serve(channel: Channel, specification: dict[str, Any]) -> None:
+    """Confine this process, say so, then do what the judge asks until it hangs up."""
+    scratch = Path(specification["scratch"])
+    os.chdir(scratch)
+    for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME"):
+        os.environ[name] = str(scratch)
+    os.environ["TRITON_CACHE_DIR"] = str(scratch / "triton")
+    faulthandler.enable()
+    device = specification["device"]
+    try:
+        if device != "cpu":
+            torch.cuda.set_device(device)
+            torch.cuda.init()
+        walls = sandbox.Walls(scratch, device=device != "cpu", memory_bytes=specification.get("memory_bytes"))
+        standing = sandbox.raise_walls(walls)
+        worker = _Worker(channel, device)
+    except Exception as error:
+        channel.send({"failed": _describe(error), "finding": Finding.INTERNAL})
+        return
+    channel.send({"ready": True, "protection": list(standing)})
+    while True:
+        try:
+            message = channel.receive()
+        except ChannelClosed:
+            return
+        began = time.perf_counter_ns()
+        try:
+            reply = worker.handle(message.body, message.descriptors)
+        except KernelEvolveError as error:
+            reply = {"failed": error.summary, "advice": error.advice, "finding": error.finding, "log": error.log}
+        except Exception as error:
+            reply = {"failed": _describe(error), "finding": _finding_of(error), "log": _shorten(error)}
+        reply["took_ms"] = (time.perf_counter_ns() - began) / 1e6
+        channel.send(reply)
+
+
+def _describe(error: BaseException) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}"[:500]
+
+
+def _finding_of(error: BaseException) -> Finding:
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+        return Finding.OUT_OF_MEMORY
+    if "illegal memory access" in text or "misaligned address" in text:
+        return Finding.ILLEGAL_MEMORY_ACCESS
+    return Finding.EXCEPTION
+
+
+def _shorten(error: BaseException) -> str:
+    """The end of the traceback, less our own frames."""
+    ours = str(Path(__file__).resolve().parent)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    lines = traceback.format_list(frames) + traceback.format_exception_only(error)
+    return "".join(lines[-_LOG_LINES:])[-4000:]
+
+
+class _Poison(TorchDispatchMode):
+    """Fills memory that a candidate asks for uninitialised, so that reading it before writing shows."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _EMPTY and isinstance(result, torch.Tensor):
+            poison(result)
+        return result
+
+
+_EMPTY = {
+    torch.ops.aten.empty.memory_format,
+    torch.ops.aten.empty_strided.default,
+    torch.ops.aten.empty_like.default,
+    torch.ops.aten.new_empty.default,
+    torch.ops.aten.new_empty_strided.default,
+}
+
+
+def poison(tensor: torch.Tensor) -> None:
+    """Fill with NaN; integers with a value that is no plausible index or count."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        tensor.fill_(float("nan"))
+    elif tensor.dtype == torch.bool:
+        tensor.random_(0, 2)
+    else:
+        tensor.fill_(torch.iinfo(tensor.dtype).max - 12)
+
+
+class _Worker:
+    """State of one candidate: its entry point, the arenas, the inputs for timing."""
+
+    def __init__(self, channel: Channel, device: str) -> None:
+        self._channel = channel
+        self._device = device
+        self._entry: Callable[..., Any] | None = None
+        self._artifact: Artifact | None = None
+        self._arenas: dict[str, Arena] = {}
+        self._sets: list[tuple[list[Any], dict[str, Any]]] = []
+        self._outputs: list[dict[str, Any]] = []
+        self._stopwatch: Stopwatch | None = None
+        self._last: Any = None
+        self._perf_counter_ns = time.perf_counter_ns
+
+    def handle(self, request: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Do one request; the method is named after it."""
+        operations: dict[str, Callable[..., dict[str, Any]]] = {
+            "load": self._load,
+            "attach": self._attach,
+            "run": self._run,
+            "prepare": self._prepare,
+            "time": self._time,
+            "burst": self._burst,
+            "wall": self._wall,
+            "activity": self._activity,
+            "precompile": self._precompile,
+            "compile": self._compile,
+            "release": self._release,
+        }
+        return operations[request.pop("do")](descriptors=descriptors, **request)
+
+    def _load(
+        self,
+        descriptors: tuple[int, ...],
+        artifact: dict[str, Any],
+        interpret: bool,
+        init: list[Any] | None,
+        seed: int,
+    ) -> dict[str, Any]:
+        """Load the candidate; build its module with the reference's seed, so that the weights agree."""
+        self._artifact = Artifact.model_validate(artifact)
+        if self._device != "cpu":
+            self._stopwatch = Stopwatch(self._device)
+            self._stopwatch.forbid_persisting_l2()
+        entry = get_language(self._artifact.language).load(self._artifact, interpret)
+        if self._artifact.entry is EntryPoint.MODULE:
+            if init is None:
+                raise CandidateError(
+                    Finding.WRONG_SIGNATURE,
+                    "The candidate defines ModelNew, but the task is in function form.",
+                    "Define kernel(...) with the reference's arguments.",
+                )
+            with seeded(seed):
+                entry = entry(*init)
+            if isinstance(entry, torch.nn.Module):
+                entry = entry.to(self._device)
+        self._entry = entry
+        return {"loaded": True}
+
+    def _attach(self, descriptors: tuple[int, ...], name: str, arena: dict[str, Any]) -> dict[str, Any]:
+        """Map an arena; one of the same name is let go first."""
+        if name in self._arenas:
+            self._sets = []
+            self._arenas.pop(name).close()
+        self._arenas[name] = Arena.attach(arena, descriptors)
+        return {"attached": name}
+
+    def _call(self, arguments: list[Any], keywords: dict[str, Any], extra: list[torch.Tensor]) -> Any:
+        assert self._entry is not None and self._artifact is not None
+        if self._artifact.writes_outputs:
+            outputs = [
+                torch.empty_strided(
+                    entry["shape"], entry["stride"], dtype=getattr(torch, entry["dtype"]), device=self._device
+                )
+                for entry in self._outputs
+            ]
+            plain = [*_flat(arguments), *_flat(keywords), *extra]
+            self._entry(*plain, *outputs)
+            return outputs
+        if self._artifact.entry is EntryPoint.MODULE:
+            return self._entry(*arguments, **keywords)
+        return self._entry(*arguments, *extra, **keywords)
+
+    def _run(
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Run once on the inputs in the arena, with every uninitialised tensor poisoned; hand the outputs over.
+
+        Args:
+            descriptors: none.
+            inputs: where they are in the arena `inputs`.
+            outputs: shape, stride and dtype the reference's outputs have.
+        """
+        self._outputs = outputs
+        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
+        with torch.no_grad(), _Poison():
+            result = self._call(arguments, keywords, extra)
+        self._synchronize()
+        handed = [*_tensors((arguments, keywords)), *extra]
+        return {"outputs": self._hand_over(result, handed)}
+
+    def _hand_over(self, result: Any, inputs: list[torch.Tensor]) -> list[dict[str, Any]]:
+        """Copy outputs into the arena `outputs`; describe each as it was returned."""
+        described, offset = [], 0
+        arena = self._arenas["outputs"]
+        addresses = [(tensor.untyped_storage().data_ptr(), tensor.data_ptr()) for tensor in inputs if tensor.numel()]
+        for value in output_tensors(result):
+            if isinstance(value, bool | int | float):
+                value = torch.tensor(value)
+            if not isinstance(value, torch.Tensor):
+                described.append({"type": type(value).__name__})
+                continue
+            value = value.detach()
+            nbytes = value.numel() * value.element_size()
+            entry: dict[str, Any] = {
+                "type": "Tensor",
+                "exact_type": type(value) in (torch.Tensor, torch.nn.Parameter),
+                "shape": list(value.shape),
+                "stride": list(value.stride()) if value.layout == torch.strided else None,
+                "dtype": str(value.dtype).removeprefix("torch."),
+                "device": value.device.type,
+                "aliases": value.numel() > 0 and any(value.data_ptr() == pointer for _storage, pointer in addresses),
+            }
+            described.append(entry)
+            if offset + aligned(nbytes) > arena.nbytes or not entry["exact_type"] or entry["stride"] is None:
+                continue
+            view = arena.tensor(offset, value.shape, _dense(value.shape), value.dtype)
+            view.copy_(value)
+            entry["offset"] = offset
+            offset += aligned(nbytes)
+        self._synchronize()
+        return described
+
+    def _prepare(
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]], copies: int
+    ) -> dict[str, Any]:
+        """Copy the inputs out of the arena into memory of this process, several times, for timing."""
+        self._outputs = outputs
+        self._last = None
+        self._sets = []
+        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
+        for _ in range(copies):
+            self._sets.append(remake(([*arguments, *extra], keywords), torch.clone))
+        self._extra = len(extra)
+        if self._stopwatch is None:
+            self._stopwatch = Stopwatch(self._device)
+        self._timed_call(0)
+        self._synchronize()
+        began = self._perf_counter_ns()
+        self._timed_call(1)
+        self._synchronize()
+        return {"first_ms": (self._perf_counter_ns() - began) / 1e6}
+
+    def _timed_call(self, index: int) -> Any:
+        arguments, keywords = self._sets[index % len(self._sets)]
+        split = len(arguments) - self._extra
+        with torch.no_grad():
+            return self._call(arguments[:split], keywords, arguments[split:])
+
+    def _time(self, descriptors: tuple[int, ...], count: int, keep: bool) -> dict[str, Any]:
+        """Time single calls, after one that is not counted; with `keep`, hand over what the last one gave."""
+        assert self._stopwatch is not None
+        self._last = None
+        self._timed_call(0)
+        times, last = self._stopwatch.time_calls(self._timed_call, count)
+        reply: dict[str, Any] = {"times_ms": times}
+        if keep:
+            arguments, keywords = self._sets[(count - 1) % len(self._sets)]
+            reply["outputs"] = self._hand_over(last, _tensors((arguments, keywords)))
+        return reply
+
+    def _burst(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
+        """Call back to back, then wait for the device. The judge times this from outside."""
+        for index in range(count):
+            self._timed_call(index)
+        self._synchronize()
+        return {}
+
+    def _wall(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
+        assert self._stopwatch is not None
+        return {"times_ms": self._stopwatch.wall_ms(self._timed_call, count)}
+
+    def _activity(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
+        """Names of the device kernels of each of several calls, from torch's profiler (CUPTI or rocprofiler)."""
+        from torch.profiler import ProfilerActivity, profile
+
+        calls = []
+        for index in range(count):
+            with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
+                self._timed_call(index)
+                self._synchronize()
+            calls.append(sorted(event.name for event in profiler.events() if event.device_type.name == "CUDA"))
+        return {"calls": calls}
+
+    def _fakes(self, inputs: dict[str, Any], device: str) -> tuple[list[Any], dict[str, Any]]:
+        """Tensors without memory in the shape of the inputs: what a compile needs to know."""
+
+        class _Shape:
+            @staticmethod
+            def tensor(start: int, shape: list[int], strides: list[int], dtype: torch.dtype) -> torch.Tensor:
+                return torch.empty_strided(shape, strides, dtype=dtype, device=device)
+
+        arguments, keywords, extra = rebuild(inputs, _Shape)  # type: ignore[arg-type]
+        assert self._artifact is not None
+        if self._artifact.entry is EntryPoint.MODULE:
+            extra = []
+        return [*arguments, *extra], keywords
+
+    def _precompile(self, descriptors: tuple[int, ...], inputs: dict[str, Any]) -> dict[str, Any]:
+        """Compile a Triton candidate's kernels for the shapes to come, so that the device need not wait for it."""
+        from kernelevolve.evaluation.languages.triton_launches import precompile
+
+        assert self._entry is not None
+        arguments, keywords = self._fakes(inputs, "meta")
+        precompile(self._entry, tuple(arguments), keywords)
+        return {}
+
+    def _compile(self, descriptors: tuple[int, ...], inputs: dict[str, Any], targets: list[str]) -> dict[str, Any]:
+        """Cross-compile every Triton kernel the candidate launches for these inputs; say what each takes."""
+        from kernelevolve.evaluation.languages.triton_launches import compile_launch, record_launches
+        from kernelevolve.evaluation.platforms.artifacts import read_resources
+
+        assert self._entry is not None
+        arguments, keywords = self._fakes(inputs, "meta")
+        launches = record_launches(self._entry, tuple(arguments), keywords)
+        compiled: dict[str, Any] = {}
+        for target in targets:
+            try:
+                resources = [read_resources(compile_launch(launch, target)) for launch in launches]
+                compiled[target] = {"resources": [entry.model_dump(mode="json") for entry in resources]}
+            except KernelEvolveError as error:
+                compiled[target] = {
+                    "failed": error.summary,
+                    "advice": error.advice,
+                    "finding": error.finding,
+                    "log": error.log,
+                }
+        notes = sorted({note for launch in launches for note in launch.notes})
+        return {"compiled": compiled, "launches": len(launches), "notes": notes}
+
+    def _release(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Let go of everything large."""
+        self._sets, self._last = [], None
+        for arena in self._arenas.values():
+            arena.close()
+        self._arenas = {}
+        if self._device != "cpu":
+            torch.cuda.empty_cache()
+        return {}
+
+    def _synchronize(self) -> None:
+        if self._device != "cpu":
+            torch.cuda.synchronize()
+
+
+def _dense(shape: Any) -> list[int]:
+    strides, step = [], 1
+    for size in reversed(list(shape)):
+        strides.append(step)
+        step *= max(size, 1)
+    return list(reversed(strides))
+
+
+def _flat(value: Any) -> list[Any]:
+    from torch.utils._pytree import tree_leaves
+
+    return [leaf for leaf in tree_leaves(value) if leaf is not None]
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in _flat(value) if isinstance(leaf, torch.Tensor)]

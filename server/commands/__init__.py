@@ -1,0 +1,1 @@
+"""What the commands do, one module each; the command line only reads arguments and prints."""

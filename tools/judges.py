@@ -1,0 +1,56 @@
+"""Judges that are kept warm between tool calls, and shared by concurrent ones."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kernelevolve.evaluation.errors import KernelEvolveError
+from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
+from kernelevolve.evaluation.judge.client import Judge
+
+
+class JudgePool:
+    """Lends judges. One that was interrupted is ended, which frees its device; the next call gets a fresh one.
+
+    Args:
+        state: the state folder they share.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self._idle: list[Judge] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lend(self) -> Iterator[Judge]:
+        """A judge for one call."""
+        with self._lock:
+            judge = self._idle.pop() if self._idle else None
+        judge = judge or Judge(self.state)
+        try:
+            yield judge
+        except KernelEvolveError as error:
+            # Only an internal failure says that the judge's process may be gone.
+            if error.finding is Finding.INTERNAL or STATUS_OF[error.finding] is Status.REWARD_HACK:
+                judge.close()
+            else:
+                self._take_back(judge)
+            raise
+        except BaseException:
+            judge.close()
+            raise
+        self._take_back(judge)
+
+    def _take_back(self, judge: Judge) -> None:
+        with self._lock:
+            self._idle.append(judge)
+
+    def close(self) -> None:
+        """End every judge that is not lent."""
+        with self._lock:
+            judges, self._idle = self._idle, []
+        for judge in judges:
+            judge.close()
