@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check bench-gpu clean
+.PHONY: install demo test check view bench-gpu clean
 
 install: $(VENV)/.installed
 
@@ -27,8 +27,15 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/checks/static.py
 
-bench-gpu:
-	PYTHONPATH= $(PYTHON) benchmarks/judge_on_gpu.py --output benchmarks/results
+# A folder in which the top-level folders lie inside `kernelevolve/`: for tools that read sources, and for running
+# without an installation.
+view:
+	@mkdir -p .view/kernelevolve
+	@for folder in evaluation search tools server; do ln -sfn ../../$$folder .view/kernelevolve/$$folder; done
+
+# PYTHON must have torch for the GPU that is here; .venv usually holds a CPU build.
+bench-gpu: view
+	PYTHONPATH=$(CURDIR)/.view:$$PYTHONPATH $(PYTHON) benchmarks/judge_on_gpu.py $(BENCH_ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) .view build *.egg-info demo

@@ -34,10 +34,12 @@ app.add_typer(warm_app, name="warm")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 StateOption = Annotated[
-    Path | None, typer.Option("--state", help="State folder. Default: KERNELEVOLVE_STATE, or ~/.local/state/kernelevolve.")
+    Path | None,
+    typer.Option("--state", help="State folder. Default: KERNELEVOLVE_STATE, or ~/.local/state/kernelevolve."),
 ]
 PlatformOption = Annotated[
-    list[str], typer.Option("--platform", "-p", help="Platform to judge for, e.g. cpu, cuda:sm_90, hip:gfx950; repeat for more.")
+    list[str],
+    typer.Option("--platform", "-p", help="Platform to judge for, e.g. cpu, cuda:sm_90, hip:gfx950; repeat for more."),
 ]
 
 
@@ -142,7 +144,9 @@ def tasks_check(
 @app.command()
 def optimize(
     task: Annotated[str, typer.Argument(help="Task file or folder.")],
-    start: Annotated[Path | None, typer.Option(help="Candidate to start from. Default: the task's own for the platform.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Candidate to start from. Default: the task's own for the platform.")
+    ] = None,
     platform: Annotated[str, typer.Option("--platform", "-p", help="Platform to optimise for.")] = "cpu",
     evaluations: Annotated[int, typer.Option(min=1, help="Candidates to judge, at most.")] = 30,
     minutes: Annotated[float, typer.Option(min=0.01, help="Wall-clock budget in minutes.")] = 10.0,
@@ -150,7 +154,9 @@ def optimize(
     target: Annotated[float | None, typer.Option(help="Stop at this speed-up over the baseline.")] = None,
     baseline: Annotated[str, typer.Option(help="Baseline of the fitness: eager or compile.")] = "eager",
     seed: Annotated[int, typer.Option(help="Seed of the mutator's choices.")] = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the winner, the receipt and the report.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the winner, the receipt and the report.")
+    ] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a search by its id.")] = None,
     state: StateOption = None,
     as_json: JsonFlag = False,

@@ -23,7 +23,7 @@ from kernelevolve.evaluation.judge.client import start_warm_host, stop_warm_host
 from kernelevolve.evaluation.platform import Availability
 from kernelevolve.evaluation.version import VERSION
 from kernelevolve.tools.compile_and_verify import VerifyResult, compile_and_verify, verdict_text
-from kernelevolve.tools.judges import JudgePool
+from kernelevolve.tools.judges import Cancellation, JudgePool
 from kernelevolve.tools.list_platforms import available_platforms, platforms_text
 
 INSTRUCTIONS = """\
@@ -88,10 +88,12 @@ def create_server(state: Path) -> MCPServer[Any]:
         def report(text: str, share: float) -> None:
             anyio.from_thread.run(ctx.report_progress, share, 1.0, text)
 
+        cancellation = Cancellation()
         result = await _in_thread(
             lambda: compile_and_verify(
-                pool, task, source, language, platforms, list(baselines), timed_calls, limit_s, report
-            )
+                pool, task, source, language, platforms, list(baselines), timed_calls, limit_s, report, cancellation
+            ),
+            cancellation,
         )
         return _result(verdict_text(result), result)
 
@@ -109,17 +111,22 @@ def create_server(state: Path) -> MCPServer[Any]:
 
 
 def _result(text: str, value: Contract) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=value.model_dump(mode="json"))
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)], structured_content=value.model_dump(mode="json")
+    )
 
 
-async def _in_thread(work: Callable[[], Any]) -> Any:
+async def _in_thread(work: Callable[[], Any], cancellation: Cancellation | None = None) -> Any:
     """Run blocking work off the event loop; a foreseen failure becomes a tool error that says what to do.
 
-    A cancelled call is abandoned at once: its next progress report fails in the thread, which ends the judge and so
-    frees the device.
+    When the client cancels the call, its judge is ended at once, which frees the device.
     """
     try:
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    except anyio.get_cancelled_exc_class():
+        if cancellation is not None:
+            cancellation.cancel()
+        raise
     except KernelEvolveError as error:
         raise ToolError(f"{error.finding.value}: {error}{_tail(error.log)}") from error
 

@@ -82,7 +82,9 @@ def diagnosis_view(diagnosis: Diagnosis) -> RenderableType:
 
 def timings_view(entry: PlatformVerdict) -> Table:
     """Times by case and baseline, and the weighted means."""
-    result = table("case", "against", "ms", "baseline ms", "speed-up", "interval", "", right=("ms", "baseline ms", "speed-up"))
+    result = table(
+        "case", "against", "ms", "baseline ms", "speed-up", "interval", "", right=("ms", "baseline ms", "speed-up")
+    )
     for timing in entry.timings:
         interval = timing.interval
         result.add_row(

@@ -13,8 +13,8 @@ from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge.client import Progress
 from kernelevolve.evaluation.judge.request import JudgeRequest
-from kernelevolve.evaluation.verdict import Diagnosis, PlatformVerdict, Verdict
-from kernelevolve.tools.judges import JudgePool
+from kernelevolve.evaluation.verdict import Diagnosis, PlatformVerdict
+from kernelevolve.tools.judges import Cancellation, JudgePool
 
 TEXT_LIMIT = 8000
 """Characters of a tool's text, at most (DESIGN section 6)."""
@@ -45,6 +45,7 @@ def compile_and_verify(
     timed_calls: int,
     limit_s: float,
     progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
 ) -> VerifyResult:
     """Judge one candidate.
 
@@ -58,6 +59,7 @@ def compile_and_verify(
         timed_calls: timed calls on each side; 0 leaves timing out.
         limit_s: seconds one answer of the candidate may take.
         progress: told what is being done.
+        cancellation: lets another thread end the call.
 
     Raises:
         KernelEvolveError: the task or a platform is at fault.
@@ -70,7 +72,7 @@ def compile_and_verify(
         timed_calls=timed_calls,
         limit_s=limit_s,
     )
-    with pool.lend() as judge:
+    with pool.lend(cancellation) as judge:
         verdict = judge.judge(request, progress)
     return VerifyResult(
         status=verdict.status,
@@ -108,7 +110,9 @@ def verdict_text(result: VerifyResult) -> str:
     """The verdict as text for a model: what matters first, at most `TEXT_LIMIT` characters."""
     lines = [f"{result.status.value}: task {result.task}, candidate {result.source_hash[:12]}"]
     for entry in result.platforms:
-        lines.append(f"\n{entry.platform}: {entry.status.value} (level: {entry.level.value if entry.level else 'none'})")
+        lines.append(
+            f"\n{entry.platform}: {entry.status.value} (level: {entry.level.value if entry.level else 'none'})"
+        )
         if entry.diagnosis is not None:
             lines.extend(_diagnosis_lines(entry.diagnosis))
         for timing in entry.timings:

@@ -8,8 +8,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kernelevolve.evaluation.errors import KernelEvolveError
-from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
+from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge
+
+
+class Cancellation:
+    """Lets another thread end a call that is under way."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._judge: Judge | None = None
+        self._cancelled = False
+
+    def bind(self, judge: Judge) -> None:
+        """Name the judge that works for the call."""
+        with self._lock:
+            self._judge = judge
+            if self._cancelled:
+                judge.abort()
+
+    def cancel(self) -> None:
+        """End the call: its judge hangs up, and everything that worked for it is killed."""
+        with self._lock:
+            self._cancelled = True
+            if self._judge is not None:
+                self._judge.abort()
 
 
 class JudgePool:
@@ -25,16 +48,18 @@ class JudgePool:
         self._lock = threading.Lock()
 
     @contextmanager
-    def lend(self) -> Iterator[Judge]:
-        """A judge for one call."""
+    def lend(self, cancellation: Cancellation | None = None) -> Iterator[Judge]:
+        """A judge for one call, which `cancellation` may end."""
         with self._lock:
             judge = self._idle.pop() if self._idle else None
         judge = judge or Judge(self.state)
+        if cancellation is not None:
+            cancellation.bind(judge)
         try:
             yield judge
         except KernelEvolveError as error:
             # Only an internal failure says that the judge's process may be gone.
-            if error.finding is Finding.INTERNAL or STATUS_OF[error.finding] is Status.REWARD_HACK:
+            if error.finding is Finding.INTERNAL:
                 judge.close()
             else:
                 self._take_back(judge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -17,11 +18,11 @@ _MAX_BYTES = 64 * 1024 * 1024
 _MAX_DESCRIPTORS = 8
 
 
-class ChannelClosed(Exception):
+class ChannelClosedError(Exception):
     """The other side is gone, or spoke nonsense, which is treated the same."""
 
 
-class ReceiveTimeout(Exception):
+class ReceiveTimeoutError(Exception):
     """Nothing came before the deadline."""
 
 
@@ -55,7 +56,7 @@ class Channel:
         """Send one message.
 
         Raises:
-            ChannelClosed: the other side is gone.
+            ChannelClosedError: the other side is gone.
         """
         payload = json.dumps(body).encode()
         frame = _HEADER.pack(len(payload), len(descriptors)) + payload
@@ -65,7 +66,7 @@ class Channel:
                 frame = frame[sent:]
             self._socket.sendall(frame)
         except OSError as error:
-            raise ChannelClosed(str(error)) from error
+            raise ChannelClosedError(str(error)) from error
 
     def receive(self, deadline: float | None = None) -> Message:
         """Wait for one message.
@@ -74,19 +75,19 @@ class Channel:
             deadline: `time.monotonic()` value after which to give up; None waits for ever.
 
         Raises:
-            ReceiveTimeout: the deadline passed.
-            ChannelClosed: the other side is gone, or sent something that is no message.
+            ReceiveTimeoutError: the deadline passed.
+            ChannelClosedError: the other side is gone, or sent something that is no message.
         """
         length, count = _HEADER.unpack(self._take(_HEADER.size, deadline))
         if length > _MAX_BYTES or count > _MAX_DESCRIPTORS:
-            raise ChannelClosed(f"a message of {length} bytes and {count} descriptors is not allowed")
+            raise ChannelClosedError(f"a message of {length} bytes and {count} descriptors is not allowed")
         payload = self._take(length, deadline)
         try:
             body = json.loads(payload)
         except ValueError as error:
-            raise ChannelClosed(f"not JSON: {error}") from error
+            raise ChannelClosedError(f"not JSON: {error}") from error
         if not isinstance(body, dict) or len(self._descriptors) < count:
-            raise ChannelClosed("not a message")
+            raise ChannelClosedError("not a message")
         descriptors, self._descriptors = tuple(self._descriptors[:count]), self._descriptors[count:]
         return Message(body, descriptors)
 
@@ -96,10 +97,10 @@ class Channel:
             try:
                 data, descriptors, _flags, _address = socket.recv_fds(self._socket, 1 << 20, _MAX_DESCRIPTORS)
             except OSError as error:
-                raise ChannelClosed(str(error)) from error
+                raise ChannelClosedError(str(error)) from error
             self._descriptors.extend(descriptors)
             if not data:
-                raise ChannelClosed("the other side closed the connection")
+                raise ChannelClosedError("the other side closed the connection")
             self._buffer += data
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
@@ -111,9 +112,14 @@ class Channel:
                 self._still_wanted()
             left = 0.1 if deadline is None else min(0.1, deadline - time.monotonic())
             if left <= 0 and deadline is not None:
-                raise ReceiveTimeout
+                raise ReceiveTimeoutError
             if select.select([self._socket], [], [], left)[0]:
                 return
+
+    def hang_up(self) -> None:
+        """End the connection from any thread; a thread that waits in `receive` sees it closed."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection and whatever descriptors were not taken."""

@@ -18,7 +18,7 @@ from typing import Any
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import KernelEvolveError, TaskError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.host import READY
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import Verdict
@@ -144,7 +144,7 @@ class Judge:
         while True:
             try:
                 body = self._channel.receive().body
-            except ChannelClosed as error:
+            except ChannelClosedError as error:
                 raise KernelEvolveError(
                     Finding.INTERNAL,
                     "The judge's process ended.",
@@ -161,6 +161,10 @@ class Judge:
                     Finding(body["finding"]), body["failed"], body.get("advice", ""), body.get("log", "")
                 )
             return body
+
+    def abort(self) -> None:
+        """Hang up from another thread: a call under way fails, and the judge and everything it started are killed."""
+        self._channel.hang_up()
 
     def close(self) -> None:
         """Hang up. The judge and everything it started end; nothing is left behind."""

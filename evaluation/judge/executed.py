@@ -202,10 +202,10 @@ class Execution:
                 if keep and not self._output_holds(reply, expected, arena, case, dtype):
                     return False
             number += 1
-            if number == rounds and rounds < _MAX_ROUNDS and time.monotonic() - began < self._request.timing_budget_s:
-                # Undecided, and there is time: make more rounds.
-                if self._speed(samples, self._request.baselines[0]) is Speed.INCONCLUSIVE:
-                    rounds += 2
+            in_time = time.monotonic() - began < self._request.timing_budget_s
+            undecided = number == rounds < _MAX_ROUNDS and in_time
+            if undecided and self._speed(samples, self._request.baselines[0]) is Speed.INCONCLUSIVE:
+                rounds += 2
         if not self._clocks_agree(samples["candidate"]):
             return False
         if self._kind == "cuda" and not self._activity_holds():

@@ -17,7 +17,7 @@ from typing import Any
 
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed, ReceiveTimeout
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
 
 _LOG_BYTES = 3000
 
@@ -80,7 +80,7 @@ class WorkerHandle:
         """
         try:
             self._channel.send({"do": do, **arguments}, descriptors)
-        except ChannelClosed:
+        except ChannelClosedError:
             self._explain_death(do)
         return self.receive(limit_s, do)
 
@@ -88,14 +88,14 @@ class WorkerHandle:
         """Wait for an answer; see `ask`."""
         try:
             reply = self._channel.receive(time.monotonic() + limit_s).body
-        except ReceiveTimeout as error:
+        except ReceiveTimeoutError as error:
             self.close()
             raise CandidateError(
                 Finding.TIME_LIMIT,
                 f"The candidate did not finish within {limit_s:g} s ({_WORDS.get(doing, doing)}).",
                 "Look for an endless loop or a deadlock; if it is honest work, raise --limit.",
             ) from error
-        except ChannelClosed:
+        except ChannelClosedError:
             self._explain_death(doing)
         if "failed" in reply:
             raise _failure(reply, doing)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from kernelevolve.evaluation.judge import sandbox
-from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
 
 READY = b"ready\n"
 _GRACE_S = 0.5
@@ -127,13 +127,13 @@ class Host:
         channel = Channel(connection)
         try:
             hello = channel.receive(time.monotonic() + 2).body
-        except Exception as error:
+        except (ChannelClosedError, ReceiveTimeoutError) as error:
             print(f"kernelevolve host: a client was refused: {error!r}", file=sys.stderr)
             channel.close()
             return
         shown = hashlib.sha256(str(hello.get("token", "")).encode()).hexdigest()
         if shown != self._token_hash:
-            with contextlib.suppress(ChannelClosed):
+            with contextlib.suppress(ChannelClosedError):
                 channel.send({"error": "wrong token"})
             channel.close()
             return
@@ -163,7 +163,7 @@ class Host:
         assert judge.spawner is not None
         try:
             message = judge.spawner.receive(time.monotonic() + 2)
-        except Exception:
+        except (ChannelClosedError, ReceiveTimeoutError):
             # A judge that hangs up here has ended or is about to; its pidfd says so.
             self._poll.unregister(judge.spawner.fileno())
             return
@@ -204,7 +204,7 @@ class Host:
                 os.close(out)
             body()
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever ends a child, it is printed and the child ends
             traceback.print_exc()
         finally:
             sys.stderr.flush()

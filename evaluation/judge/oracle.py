@@ -119,7 +119,7 @@ def _oracle(
         truth = _as_tensors(high(*raised.args, **raised.kwargs), "reference in float64")
     except torch.OutOfMemoryError:
         return outputs, "no oracle: not enough memory for the reference in float64"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - task code may raise anything; the verdict says that there is no oracle
         return outputs, f"no oracle: the reference does not run in float64 ({_first_line(error)[:120]})"
     if [tensor.shape for tensor in truth] != [tensor.shape for tensor in outputs]:
         return outputs, "no oracle: the reference gives other shapes in float64"

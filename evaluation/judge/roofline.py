@@ -32,7 +32,7 @@ def floor_ms(sheet: SpecSheet, dtype: str, moved_bytes: float, flops: float | No
 
 
 def _peak(sheet: SpecSheet, dtype: str) -> float | None:
-    """The highest rate that could serve a dtype: an fp32 task may lawfully use fp32 or split tf32, so take the larger."""
+    """The highest rate that could serve a dtype: an fp32 task may use fp32 or split tf32, so the larger of them."""
     names = {"float32": ("float32", "tf32"), "float64": ("float64",)}.get(dtype, (dtype,))
     rates = [sheet.peak_flops[name].value for name in names if name in sheet.peak_flops]
     return max(rates, default=None)

@@ -22,7 +22,7 @@ import torch
 from kernelevolve.evaluation.errors import KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import evidence
-from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.device_lock import device_lock
 from kernelevolve.evaluation.judge.executed import Execution, Outcome
@@ -46,7 +46,7 @@ _START_LIMIT_S = 60.0
 _BUILD_LIMIT_S = 180.0
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """The client hung up; what was done for it is of no use any more."""
 
 
@@ -57,7 +57,7 @@ def serve(client: Channel, host: Channel) -> None:
         hello = client.receive().body
         session = Session(client, host, Path(hello["state"]))
         session.run()
-    except (ChannelClosed, ClientGone):
+    except (ChannelClosedError, ClientGoneError):
         pass
     finally:
         if session is not None:
@@ -130,9 +130,9 @@ class Session:
                     "finding": error.finding,
                     "log": error.log,
                 }
-            except (ClientGone, ChannelClosed):
+            except (ClientGoneError, ChannelClosedError):
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a fault of the judge must reach the client, not end the session
                 reply = {
                     "failed": f"{type(error).__name__}: {error}",
                     "finding": Finding.INTERNAL,
@@ -157,8 +157,8 @@ class Session:
         while select.select([self._client], [], [], 0)[0]:
             try:
                 self._queue.append(self._client.receive(time.monotonic() + 1).body)
-            except ChannelClosed as error:
-                raise ClientGone from error
+            except ChannelClosedError as error:
+                raise ClientGoneError from error
 
     def _progress(self, request_id: Any) -> Callable[[str, float], None]:
         def tell(text: str, share: float) -> None:

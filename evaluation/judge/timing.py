@@ -1,4 +1,4 @@
-"""The stopwatch: device time of single calls with a cold cache. Judge and worker use the same one, each in its process."""
+"""The stopwatch: device time of single calls with a cold cache. Judge and worker each have one of their own."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge import sandbox
 from kernelevolve.evaluation.judge.arena import Arena, aligned
-from kernelevolve.evaluation.judge.channel import Channel, ChannelClosed
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
 from kernelevolve.evaluation.judge.oracle import output_tensors
 from kernelevolve.evaluation.judge.timing import Stopwatch
@@ -46,21 +46,21 @@ def serve(channel: Channel, specification: dict[str, Any]) -> None:
         walls = sandbox.Walls(scratch, device=device != "cpu", memory_bytes=specification.get("memory_bytes"))
         standing = sandbox.raise_walls(walls)
         worker = _Worker(channel, device)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the judge must hear why there is no worker
         channel.send({"failed": _describe(error), "finding": Finding.INTERNAL})
         return
     channel.send({"ready": True, "protection": list(standing)})
     while True:
         try:
             message = channel.receive()
-        except ChannelClosed:
+        except ChannelClosedError:
             return
         began = time.perf_counter_ns()
         try:
             reply = worker.handle(message.body, message.descriptors)
         except KernelEvolveError as error:
             reply = {"failed": error.summary, "advice": error.advice, "finding": error.finding, "log": error.log}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - candidates may raise anything
             reply = {"failed": _describe(error), "finding": _finding_of(error), "log": _shorten(error)}
         reply["took_ms"] = (time.perf_counter_ns() - began) / 1e6
         channel.send(reply)
@@ -186,7 +186,8 @@ class _Worker:
         return {"attached": name}
 
     def _call(self, arguments: list[Any], keywords: dict[str, Any], extra: list[torch.Tensor]) -> Any:
-        assert self._entry is not None and self._artifact is not None
+        assert self._entry is not None
+        assert self._artifact is not None
         if self._artifact.writes_outputs:
             outputs = [
                 torch.empty_strided(
