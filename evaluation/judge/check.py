@@ -152,7 +152,8 @@ def _refine(diagnosis: Diagnosis, what: Check, got: list[torch.Tensor]) -> Diagn
     """Name the finding by what was special about the trial."""
     if diagnosis.finding is not Finding.WRONG_VALUES:
         return diagnosis
-    finding, advice = diagnosis.finding, diagnosis.advice
+    finding: Finding = diagnosis.finding
+    advice = diagnosis.advice
     if what.layout is Layout.STRIDED:
         finding = Finding.WRONG_ON_STRIDED_INPUT
         advice = "The input's strides are larger than its shape says: pass strides, or call .contiguous() first."

@@ -135,6 +135,12 @@ class Judge:
         with self._lock:
             return self._reply(self._send({"do": "check_task", "task": task, "platform": platform}), None)
 
+    def describe_task(self, task: str) -> dict[str, Any]:
+        """A task's description, `evaluation.task.Task`, as JSON values. Runs nothing but the task file itself."""
+        with self._lock:
+            described: dict[str, Any] = self._reply(self._send({"do": "describe_task", "task": task}), None)["task"]
+        return described
+
     def _send(self, body: dict[str, Any]) -> int:
         self._next_id += 1
         self._channel.send({"id": self._next_id, **body})
@@ -186,6 +192,8 @@ def _host_environment() -> dict[str, str]:
     # Judge and candidate take turns on the same cores. OpenMP threads that spin after a parallel region, as they do by
     # default, would take the core away from the other side; both sides wait passively instead.
     environment.setdefault("OMP_WAIT_POLICY", "passive")
+    # The order in which the management library, which is asked before CUDA is touched, counts devices too.
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     return environment
 
 

@@ -63,7 +63,9 @@ def machine_facts() -> dict[str, Any]:
 def device_facts(platform: Platform) -> dict[str, Any]:
     """Name, driver, memory and present clocks of a platform's device, as far as they can be read."""
     facts: dict[str, Any] = {"device": platform.availability().device}
-    devices = getattr(platform, "devices", list)()
+    devices: list[Any] = (
+        getattr(platform, "devices", list)() if platform.device_kind == "cuda" and facts["device"] else []
+    )
     if devices:
         first = devices[0]
         facts.update(uuid=first.uuid, memory_bytes=first.memory_bytes, driver=first.driver)

@@ -24,7 +24,7 @@ from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.judge.timing import Stopwatch, copies_for_rotation, estimate_ms
 from kernelevolve.evaluation.platform import SpecSheet
 from kernelevolve.evaluation.resources import KernelResources
-from kernelevolve.evaluation.task import Case, Layout, Task
+from kernelevolve.evaluation.task import Case, Layout
 from kernelevolve.evaluation.verdict import CaseTiming, Diagnosis, Speed, SpeedSummary
 
 MARGIN = {"cpu": 0.02, "cuda": 0.01}
@@ -55,27 +55,28 @@ class Outcome:
         self.status, self.diagnosis = diagnosis.status, diagnosis
 
 
-def plan_checks(task: Task, trials: int, limit_numel: int | None = None) -> list[Check]:
+def plan_checks(state: TaskState, trials: int, limit_numel: int | None = None) -> list[Check]:
     """The trials of a task: every case and dtype once, more up to `trials`, then special values and layouts.
 
-    Special values and layouts are tried on the first two cases: they are about how a kernel is written, not about
+    Special values and layouts are tried on the two smallest cases: they are about how a kernel is written, not about
     sizes.
     """
+    task = state.task
     pairs = [(case, dtype) for case in task.cases for dtype in task.dtypes]
     plain = [
         Check(*pairs[number % len(pairs)], trial=number, limit_numel=limit_numel)
         for number in range(max(trials, len(pairs)))
     ]
-    first = task.cases[:2]
+    small = sorted(task.cases, key=state.case_elements)[:2]
     special = [
         Check(case, dtype, trial="special", special=True, limit_numel=limit_numel)
-        for case in first
+        for case in small
         for dtype in task.dtypes
         if task.special_values
     ]
     layouts = [
         Check(case, task.dtypes[0], trial="layout", layout=layout, limit_numel=limit_numel)
-        for case in first
+        for case in small
         for layout in task.layouts
         if layout is not Layout.CONTIGUOUS
     ]
@@ -135,7 +136,7 @@ class Execution:
             self._outcome.phases_ms[name] = (time.perf_counter() - began) * 1e3
 
     def _check(self) -> bool:
-        plan = plan_checks(self._state.task, self._request.trials)
+        plan = plan_checks(self._state, self._request.trials)
         for number, what in enumerate(plan):
             self._progress(f"checking {what.where()['case']}", 0.4 * number / len(plan))
             try:
@@ -185,7 +186,8 @@ class Execution:
         sets = [inputs.map_tensors(torch.clone) for _ in range(copies)]
         baselines = {name: self._baseline(name, dtype, sets) for name in self._request.baselines}
         slowest = max([_claimed(first, "first_ms"), *(estimate_ms(call, watch) for call in baselines.values())])
-        calls, rounds = self._plan_rounds(slowest)
+        budget_s = self._request.timing_budget_s / len(state.task.timed_cases)
+        calls, rounds = self._plan_rounds(slowest + watch.flush_ms(), budget_s)
         samples: dict[str, list[list[float]]] = {name: [] for name in (*baselines, "candidate")}
         secret_round = secrets.randbelow(rounds)
         began = time.monotonic()
@@ -202,7 +204,7 @@ class Execution:
                 if keep and not self._output_holds(reply, expected, arena, case, dtype):
                     return False
             number += 1
-            in_time = time.monotonic() - began < self._request.timing_budget_s
+            in_time = time.monotonic() - began < budget_s
             undecided = number == rounds < _MAX_ROUNDS and in_time
             if undecided and self._speed(samples, self._request.baselines[0]) is Speed.INCONCLUSIVE:
                 rounds += 2
@@ -214,11 +216,11 @@ class Execution:
         self._outcome.samples[case.name] = samples
         return self._record(case, dtype, expected, samples, median(_claimed_times(walls, min(10, 2 * calls))))
 
-    def _plan_rounds(self, slowest_ms: float) -> tuple[int, int]:
+    def _plan_rounds(self, slowest_ms: float, budget_s: float) -> tuple[int, int]:
         """Calls in a round and rounds: as many as asked, unless the slowest side would outlast its budget."""
         asked = max(self._request.timed_calls, 1)
         calls = max(1, -(-asked // ROUNDS))
-        affordable = int(self._request.timing_budget_s * 1e3 / max(slowest_ms, 1e-3))
+        affordable = int(budget_s * 1e3 / max(slowest_ms, 1e-3))
         rounds = min(ROUNDS, max(_MIN_ROUNDS, affordable))
         return max(1, min(calls, affordable // rounds)), rounds
 

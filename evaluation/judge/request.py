@@ -25,7 +25,8 @@ class JudgeRequest(Contract):
     """`eager`, `compile`, or both."""
     limit_s: float = Field(default=60.0, gt=0)
     """Seconds that one answer of the candidate may take."""
-    timing_budget_s: float = Field(default=2.0, gt=0)
-    """Seconds of timed calls for each side and case, at most (but at least six rounds are made)."""
+    timing_budget_s: float = Field(default=4.0, gt=0)
+    """Seconds of timed calls and cache flushes for each side, shared out over the cases (at least six rounds are
+    made, whatever they take)."""
     lock_limit_s: float = Field(default=600.0, gt=0)
     """Seconds to wait for the device."""

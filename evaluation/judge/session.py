@@ -119,6 +119,7 @@ class Session:
             handlers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
                 "judge": self._judge,
                 "check_task": self._check_task,
+                "describe_task": lambda body: {"task": self._task(body["task"], "cpu").task.model_dump(mode="json")},
                 "ping": lambda _body: {"pid": os.getpid()},
             }
             try:
@@ -277,12 +278,16 @@ class Session:
             return worker
 
         def compile_all() -> dict[str, Outcome]:
+            if not targets:
+                return {}
             worker = start(interpreted=False)
             try:
-                return cross_compile(worker, shapes, [platform.name for platform in platforms], _BUILD_LIMIT_S)
+                return cross_compile(worker, shapes, targets, _BUILD_LIMIT_S)
             finally:
                 worker.close()
 
+        targets = [platform.name for platform in platforms if platform.device_kind != "cpu"]
+        prepared.compiled.update({platform.name: Outcome() for platform in platforms if platform.name not in targets})
         compiling = self._pool.submit(compile_all)
         try:
             prepared.interpreter = start(interpreted=True)
@@ -426,10 +431,10 @@ class Session:
         """Torch device and lock name of a platform; the first GPU that fits it."""
         if platform.device_kind == "cpu":
             return "cpu", "cpu"
-        devices = getattr(platform, "devices", list)()
-        if not devices:
+        if platform.availability().device is None:
             # Checked for another level: everything then happens on the processor.
             return "cpu", "cpu"
+        devices: list[Any] = platform.devices()  # type: ignore[attr-defined]
         return f"cuda:{devices[0].index}", devices[0].uuid
 
     def _seal(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.judge.data import plant_special_values
 from kernelevolve.evaluation.judge.oracle import Expected, expect
 from kernelevolve.evaluation.task import Case, Task, Tolerance
@@ -43,6 +44,7 @@ class TaskState:
         self._compiled: dict[str, Callable[..., Any]] = {}
         self._tolerances: dict[str, Tolerance] | None = None
         self.self_test: TaskCheck | None = None
+        self._elements: dict[str, int] = {}
         self.shapes: dict[str, Any] | None = None
 
     @property
@@ -98,6 +100,16 @@ class TaskState:
             torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * len(self.task.cases))
             self._compiled[dtype] = torch.compile(self.reference(dtype), dynamic=False)
         return self._compiled[dtype]
+
+    def case_elements(self, case: Case) -> int:
+        """Elements of all inputs of a case; found on the meta device, or 0 where the factory can't run there."""
+        if case.name not in self._elements:
+            try:
+                inputs = self.make_inputs(case, self.task.dtypes[0], "meta", 0)
+                self._elements[case.name] = sum(tensor.numel() for tensor in inputs.tensors())
+            except TaskError:
+                self._elements[case.name] = 0
+        return self._elements[case.name]
 
     def inputs_and_expected(
         self, case: Case, dtype: str, trial: object, special: bool = False, limit_numel: int | None = None

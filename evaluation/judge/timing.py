@@ -61,6 +61,15 @@ class Stopwatch:
             self._driver.cuCtxResetPersistingL2Cache()
         self._zero()
 
+    def flush_ms(self) -> float:
+        """What one flush takes, milliseconds."""
+        self.flush()
+        self.synchronize()
+        began = self._now()
+        self.flush()
+        self.synchronize()
+        return (self._now() - began) / 1e6
+
     def forbid_persisting_l2(self) -> None:
         """Set the share of L2 that accesses may pin to nothing (CUDA only)."""
         if self._cuda and self._driver is not None:

@@ -44,7 +44,7 @@ def interpret(
         An outcome whose `checks` is 0 when nothing could be checked; the notes say why.
     """
     outcome = Outcome()
-    plan = plan_checks(state.task, request.trials, INTERPRETER_ELEMENTS)
+    plan = plan_checks(state, request.trials, INTERPRETER_ELEMENTS)
     began = time.monotonic()
     untestable: set[tuple[str, str]] = set()
     tried: set[tuple[str, str]] = set()

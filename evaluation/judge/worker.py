@@ -6,6 +6,7 @@ Whatever it says is a claim: the judge compares outputs itself and has clocks of
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
 import time
 import traceback
@@ -28,6 +29,7 @@ from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
 from kernelevolve.evaluation.tasks.program import seeded
 
 _LOG_LINES = 30
+_STAND_IN_BYTES = 1 << 30
 
 
 def serve(channel: Channel, specification: dict[str, Any]) -> None:
@@ -143,7 +145,6 @@ class _Worker:
             "burst": self._burst,
             "wall": self._wall,
             "activity": self._activity,
-            "precompile": self._precompile,
             "compile": self._compile,
             "release": self._release,
         }
@@ -313,28 +314,32 @@ class _Worker:
             calls.append(sorted(event.name for event in profiler.events() if event.device_type.name == "CUDA"))
         return {"calls": calls}
 
-    def _fakes(self, inputs: dict[str, Any], device: str) -> tuple[list[Any], dict[str, Any]]:
-        """Tensors without memory in the shape of the inputs: what a compile needs to know."""
+    def _stand_ins(self, inputs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Tensors in the shape of the inputs: what a compile needs to know.
 
-        class _Shape:
+        They hold zeros, which cost no memory until somebody touches them, so that an entry point may look at values;
+        past a gigabyte they hold nothing.
+        """
+        sizes = [
+            math.prod(entry["tensor"][1]) * getattr(torch, entry["tensor"][3]).itemsize
+            for entry in (*inputs["leaves"], *inputs["extra"])
+            if "tensor" in entry
+        ]
+        device = "cpu" if sum(sizes) < _STAND_IN_BYTES else "meta"
+
+        class _Shapes:
             @staticmethod
             def tensor(start: int, shape: list[int], strides: list[int], dtype: torch.dtype) -> torch.Tensor:
-                return torch.empty_strided(shape, strides, dtype=dtype, device=device)
+                span = (
+                    1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) if all(shape) else 0
+                )
+                return torch.zeros(span, dtype=dtype, device=device).as_strided(shape, strides)
 
-        arguments, keywords, extra = rebuild(inputs, _Shape)  # type: ignore[arg-type]
+        arguments, keywords, extra = rebuild(inputs, _Shapes)  # type: ignore[arg-type]
         assert self._artifact is not None
         if self._artifact.entry is EntryPoint.MODULE:
             extra = []
         return [*arguments, *extra], keywords
-
-    def _precompile(self, descriptors: tuple[int, ...], inputs: dict[str, Any]) -> dict[str, Any]:
-        """Compile a Triton candidate's kernels for the shapes to come, so that the device need not wait for it."""
-        from kernelevolve.evaluation.languages.triton_launches import precompile
-
-        assert self._entry is not None
-        arguments, keywords = self._fakes(inputs, "meta")
-        precompile(self._entry, tuple(arguments), keywords)
-        return {}
 
     def _compile(self, descriptors: tuple[int, ...], inputs: dict[str, Any], targets: list[str]) -> dict[str, Any]:
         """Cross-compile every Triton kernel the candidate launches for these inputs; say what each takes."""
@@ -342,7 +347,7 @@ class _Worker:
         from kernelevolve.evaluation.platforms.artifacts import read_resources
 
         assert self._entry is not None
-        arguments, keywords = self._fakes(inputs, "meta")
+        arguments, keywords = self._stand_ins(inputs)
         launches = record_launches(self._entry, tuple(arguments), keywords)
         compiled: dict[str, Any] = {}
         for target in targets:

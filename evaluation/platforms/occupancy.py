@@ -111,7 +111,8 @@ def cuda_occupancy(
         if registers_per_warp * _round_up(warps, _PARTITIONS) > _REGISTERS:
             blocks["registers"] = 0
         else:
-            blocks["registers"] = _REGISTERS // _PARTITIONS // registers_per_warp * _PARTITIONS // warps
+            warps_per_partition = _REGISTERS // _PARTITIONS // registers_per_warp
+            blocks["registers"] = warps_per_partition * _PARTITIONS // warps
     resident, limiter = _tightest(blocks)
     return resident * warps / limits.warps, limiter
 

@@ -1,0 +1,86 @@
+"""What happens in a search, told while it happens."""
+
+from __future__ import annotations
+
+from kernelevolve.evaluation.contract import Contract
+from kernelevolve.search.node import Node, StopReason
+
+
+class SearchStarted(Contract):
+    """A search begins, or is resumed."""
+
+    search_id: str
+    """The search."""
+    resumed: bool
+    """Whether it had begun before."""
+
+
+class JudgeProgress(Contract):
+    """The judge is at work on one candidate."""
+
+    search_id: str
+    """The search."""
+    candidate: str
+    """Name of the candidate."""
+    stage: str
+    """What the judge is doing."""
+    fraction: float
+    """How far it is, 0 to 1."""
+
+
+class NodeJudged(Contract):
+    """A candidate was judged and stored."""
+
+    search_id: str
+    """The search."""
+    node: Node
+    """The new node."""
+    best: Node | None
+    """The leading node, this one included."""
+    evaluations: int
+    """Candidates judged so far."""
+
+
+class BestImproved(Contract):
+    """The lead changed."""
+
+    search_id: str
+    """The search."""
+    node: Node
+    """The new leading node."""
+    previous: Node | None
+    """The one before; None for the first."""
+
+
+class NodeConfirmed(Contract):
+    """The second, fuller verdict found a node correct."""
+
+    search_id: str
+    """The search."""
+    node: Node
+    """The node, with its confirmed fitness."""
+
+
+class NodeRefuted(Contract):
+    """The second, fuller verdict found a node not correct."""
+
+    search_id: str
+    """The search."""
+    node: Node
+    """The node."""
+    summary: str
+    """What was wrong."""
+
+
+class Stopped(Contract):
+    """The search ended."""
+
+    search_id: str
+    """The search."""
+    reason: StopReason
+    """Why."""
+    winner: Node | None
+    """The best node, if any starting point was correct."""
+
+
+Event = SearchStarted | JudgeProgress | NodeJudged | BestImproved | NodeConfirmed | NodeRefuted | Stopped

@@ -1,0 +1,36 @@
+"""What a caller may decide about a search."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from kernelevolve.evaluation.contract import Contract
+
+
+class OptimizeOptions(Contract):
+    """Budget, goal and rigour of one search."""
+
+    baseline: str = "eager"
+    """What the speed-up is measured against: `eager` or `compile`."""
+    evaluations: int = Field(default=40, ge=1)
+    """Candidates to judge at most, starting points included, confirmations not."""
+    wall_clock_s: float | None = Field(default=None, gt=0)
+    """Seconds after which no further candidate is started; a resumed search counts from its resumption."""
+    stall: int | None = Field(default=20, ge=1)
+    """Stop after so many candidates in a row without a better one."""
+    target_speedup: float | None = Field(default=None, gt=0)
+    """Stop at this speed-up against the baseline."""
+    margin: float = Field(default=0.02, ge=0)
+    """Relative difference in speed that counts as more than noise."""
+    seed: int = 0
+    """Seed of the synthesizer's choices."""
+    trials: int = Field(default=3, ge=1)
+    """Correctness trials for each candidate."""
+    timed_calls: int = Field(default=50, ge=1)
+    """Timed calls for each candidate and case."""
+    confirm_trials: int = Field(default=5, ge=1)
+    """Correctness trials when the winner is confirmed."""
+    confirm_timed_calls: int = Field(default=200, ge=1)
+    """Timed calls when the winner is confirmed."""
+    limit_s: float = Field(default=60.0, gt=0)
+    """Seconds that judging one candidate may take."""

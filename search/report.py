@@ -1,0 +1,183 @@
+"""One search as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from kernelevolve.evaluation.finding import Status
+from kernelevolve.evaluation.resources import KernelResources
+from kernelevolve.evaluation.verdict import PlatformVerdict, Verdict
+from kernelevolve.search.curve import search_curve
+from kernelevolve.search.fitness import mean_ms
+from kernelevolve.search.node import Node
+from kernelevolve.search.store import Store
+from kernelevolve.search.view import leader
+
+_LONGEST_LOG = 4000
+_DECEIVING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+"""Characters that are not seen, or that make text read in another order than it runs."""
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    name: str
+    milliseconds: float | None
+    speedup: float
+    low: float
+    high: float
+    word: str
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    node: Node
+    entry: PlatformVerdict
+    facts: tuple[tuple[str, str], ...]
+    log: str
+
+
+def render_report(store: Store, search_id: str, resources: Sequence[KernelResources] = ()) -> str:
+    """The report as HTML text.
+
+    Args:
+        store: where the search lives.
+        search_id: the search; it need not have ended.
+        resources: what the winner takes on targets it was compiled for apart from the search.
+
+    Raises:
+        SearchError: there is no such search.
+    """
+    search = store.search(search_id)
+    nodes = store.nodes(search_id)
+    best = leader(nodes, search.options.margin)
+    verdict = None if best is None else store.confirmation(best) or store.verdict(best)
+    entry = None if verdict is None else verdict.of(search.platform)
+    source = "" if best is None else store.candidate(best).source
+    start = nodes[0] if nodes else None
+    before = "" if start is None else store.candidate(start).source
+    refused = [node for node in nodes if node.status is not Status.CORRECT or node.refuted]
+    template = _environment().get_template("report.html")
+    return template.render(
+        search=search,
+        title=search.task if start is None else store.verdict(start).task,
+        nodes=nodes,
+        best=best,
+        start=start,
+        device=None if verdict is None else _device(verdict, search.platform),
+        baselines=() if entry is None else _baselines(entry),
+        entry=entry,
+        judged_s=sum(node.judged_s for node in nodes),
+        curve=search_curve(nodes, search.options.margin, best),
+        source=source.splitlines(),
+        diff=_diff(before, source, "" if start is None else start.name, "" if best is None else best.name),
+        refusals=[_refusal(store, node, search.platform) for node in refused],
+        resources=[*(entry.resources if entry is not None else ()), *resources],
+        receipt=None if verdict is None else _pretty(verdict.receipt.model_dump(mode="json")),
+    )
+
+
+def write_report(store: Store, search_id: str, path: Path, resources: Sequence[KernelResources] = ()) -> Path:
+    """Write the report to a file, which a reader sees whole or not at all; see `render_report`."""
+    text = render_report(store, search_id, resources)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".html", delete=False) as file:
+        file.write(text)
+    temporary = Path(file.name)
+    temporary.chmod(0o644)
+    return temporary.replace(path)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    environment.filters.update(ms=_milliseconds, ratio=_ratio, words=lambda value: str(value).replace("_", " "))
+    return environment
+
+
+def _visible(value: Any) -> Any:
+    """Make characters visible that could hide what a candidate's text really says."""
+    if type(value) is str:
+        return _DECEIVING.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", value)
+    return value
+
+
+def _milliseconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.1f}" if value >= 1000 else f"{value:.3f}" if value >= 0.1 else f"{value:.5f}"
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if not value else f"{value:.2f}×" if value < 100 else f"{value:,.0f}×"
+
+
+def _device(verdict: Verdict, platform: str) -> str:
+    facts = verdict.receipt.devices.get(platform)
+    name = facts.get("device") if isinstance(facts, dict) else facts
+    return str(name or verdict.receipt.machine.get("processor", "unknown"))
+
+
+def _baselines(entry: PlatformVerdict) -> list[_Baseline]:
+    return [
+        _Baseline(
+            speed.baseline,
+            mean_ms(entry.timings, speed.baseline, of_baseline=True),
+            speed.speedup,
+            speed.low,
+            speed.high,
+            speed.speed.value,
+        )
+        for speed in entry.speeds
+    ]
+
+
+def _refusal(store: Store, node: Node, platform: str) -> _Refusal:
+    verdict = (store.confirmation(node) if node.refuted else None) or store.verdict(node)
+    entry = verdict.of(platform)
+    found = entry.diagnosis
+    if found is None:
+        return _Refusal(node, entry, (), "")
+    facts = {
+        "where": ", ".join(f"{key} {value}" for key, value in found.where.items()),
+        "first index": "" if found.first_index is None else str(found.first_index),
+        "expected": _number(found.expected),
+        "got": _number(found.got),
+        "out of bounds": "" if found.mismatched is None else f"{found.mismatched:,} of {found.elements or 0:,}",
+        "largest error": _number(found.max_error),
+        "in ULPs": _number(found.max_error_ulps),
+        "times the reference's": _number(found.error_ratio),
+    }
+    log = found.log if len(found.log) <= _LONGEST_LOG else f"{found.log[:_LONGEST_LOG]}\n…"
+    return _Refusal(node, entry, tuple((name, text) for name, text in facts.items() if text), log)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else str(value) if isinstance(value, bool) else f"{value:,.9g}"
+
+
+def _diff(before: str, after: str, first: str, second: str) -> list[tuple[str, str]]:
+    """Lines of a unified diff, each with its kind: `head`, `add`, `drop` or `same`."""
+    kinds = {"+": "add", "-": "drop", "@": "head"}
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), first, second, lineterm="")
+    return [(kinds.get(line[:1], "same") if index > 1 else "head", line) for index, line in enumerate(lines)]
+
+
+def _pretty(value: Any) -> str:
+    """JSON with a line for each entry, but lists of numbers, such as timed samples, on one."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return re.sub(r"\[[\s\d.,eE+-]+\]", lambda match: re.sub(r"\s+", " ", match[0]), text)

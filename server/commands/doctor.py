@@ -1,0 +1,161 @@
+"""`kernelevolve doctor`: is everything there, and does judging work end to end."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from kernelevolve.evaluation.candidate import Candidate
+from kernelevolve.evaluation.contract import Contract
+from kernelevolve.evaluation.errors import KernelEvolveError
+from kernelevolve.evaluation.finding import Status
+from kernelevolve.evaluation.judge.client import Judge, warm_host
+from kernelevolve.evaluation.judge.request import JudgeRequest
+from kernelevolve.evaluation.judge.sandbox import available_walls
+from kernelevolve.server.commands.verify import progress_bar
+from kernelevolve.server.rendering import table
+from kernelevolve.tools.list_platforms import available_platforms
+
+_TASK = '''"""Add one: the smallest task there is."""
+import torch
+CASES = {"small": {"n": 1024}}
+def make_inputs(case):
+    return torch.randn(case.n)
+def reference(x):
+    return x + 1
+'''
+_RIGHT = """void kernel(TensorView x, TensorView out) {
+  const float* from = static_cast<const float*>(x.data_ptr());
+  float* to = static_cast<float*>(out.data_ptr());
+  for (int64_t i = 0; i < x.numel(); ++i) to[i] = from[i] + 1.0f;
+}
+"""
+
+
+class DoctorCheck(Contract):
+    """One thing that was looked at."""
+
+    name: str
+    """What."""
+    verdict: Literal["ok", "missing", "fail"]
+    """`missing` limits what can be done; `fail` means that judging does not work."""
+    detail: str
+    """What was found, and what to do about it."""
+
+
+def run_doctor(state: Path, quiet: bool) -> list[DoctorCheck]:
+    """Look at everything; a part that fails does not keep the others from being looked at."""
+    checks = [_python(), *_packages(), _compiler("g++", "C++ candidates"), _compiler("nvcc", "CUDA candidates"),
+              _compiler("hipcc", "HIP candidates"), *_walls(), _state(state)]  # fmt: skip
+    checks.extend(_platforms())
+    with progress_bar(quiet) as report:
+        if report is not None:
+            report("judging a kernel that is right and one that is wrong", 0.5)
+        checks.append(_end_to_end())
+    return checks
+
+
+def _python() -> DoctorCheck:
+    found = sys.version.split()[0]
+    good = sys.version_info >= (3, 11)
+    return DoctorCheck(name="python", verdict="ok" if good else "fail", detail=found if good else f"{found}: use 3.11+")
+
+
+def _packages() -> list[DoctorCheck]:
+    checks = []
+    for name, why in (
+        ("torch", "fail"),
+        ("triton", "missing"),
+        ("apache-tvm-ffi", "fail"),
+        ("expecttest", "missing"),
+    ):
+        try:
+            checks.append(DoctorCheck(name=name, verdict="ok", detail=version(name)))
+        except PackageNotFoundError:
+            hint = (
+                'pip install "kernelevolve[opinfo]" for aten:: tasks' if name == "expecttest" else f"pip install {name}"
+            )
+            checks.append(DoctorCheck(name=name, verdict="fail" if why == "fail" else "missing", detail=hint))
+    return checks
+
+
+def _compiler(command: str, purpose: str) -> DoctorCheck:
+    path = shutil.which(command)
+    if path is None:
+        return DoctorCheck(name=command, verdict="missing", detail=f"not on PATH: needed for {purpose}")
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    detail = lines[-1] if command == "nvcc" and lines else (lines or ["no version"])[0]
+    return DoctorCheck(name=command, verdict="ok" if done.returncode == 0 else "missing", detail=detail)
+
+
+def _walls() -> list[DoctorCheck]:
+    return [
+        DoctorCheck(
+            name=name,
+            verdict="ok" if stands else "missing",
+            detail="active around every candidate" if stands else "this kernel or container does not offer it",
+        )
+        for name, stands in available_walls().items()
+    ]
+
+
+def _state(state: Path) -> DoctorCheck:
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=state):
+            pass
+    except OSError as error:
+        return DoctorCheck(name="state folder", verdict="fail", detail=f"{state}: {error.strerror}; use --state")
+    host = warm_host(state)
+    detail = f"{state}, {'warm judge runs' if host else 'no warm judge'}"
+    return DoctorCheck(name="state folder", verdict="ok", detail=detail)
+
+
+def _platforms() -> list[DoctorCheck]:
+    return [
+        DoctorCheck(
+            name=entry.platform,
+            verdict="ok" if any(entry.levels.values()) else "missing",
+            detail="; ".join(
+                f"{language}: {', '.join(level.value for level in levels) or 'nothing'}"
+                for language, levels in entry.levels.items()
+            ),
+        )
+        for entry in available_platforms()
+    ]
+
+
+def _end_to_end() -> DoctorCheck:
+    """Judge a right and a wrong kernel; both words must fall as they should."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = Path(folder) / "add_one.py"
+        task.write_text(_TASK)
+        words = []
+        try:
+            with Judge(Path(folder) / "state") as judge:
+                for source in (_RIGHT, _RIGHT.replace("+ 1.0f", "+ 1.001f")):
+                    candidate = Candidate(language="cpp", source=source)
+                    words.append(judge.judge(JudgeRequest(task=str(task), candidate=candidate, timed_calls=0)).status)
+        except KernelEvolveError as error:
+            return DoctorCheck(name="judge", verdict="fail", detail=str(error))
+    good = words == [Status.CORRECT, Status.WRONG]
+    detail = "accepts a right kernel and refuses a wrong one" if good else f"said {words}, expected correct and wrong"
+    return DoctorCheck(name="judge", verdict="ok" if good else "fail", detail=detail)
+
+
+def checks_view(checks: list[DoctorCheck]) -> Table:
+    """The checks for people."""
+    colour = {"ok": "green", "missing": "yellow", "fail": "red"}
+    rows = table("", "", "")
+    for check in checks:
+        rows.add_row(Text(check.verdict, style=colour[check.verdict]), check.name, check.detail)
+    return rows

@@ -1,0 +1,201 @@
+"""`kernelevolve optimize`: search for a faster kernel, show how it goes, leave the winner behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.text import Text
+
+from kernelevolve.evaluation.candidate import SUFFIXES, Candidate
+from kernelevolve.evaluation.errors import TaskError
+from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge.client import Judge
+from kernelevolve.search.engine import SearchSummary, optimize, resume
+from kernelevolve.search.events import (
+    BestImproved,
+    Event,
+    JudgeProgress,
+    NodeConfirmed,
+    NodeJudged,
+    NodeRefuted,
+    SearchStarted,
+    Stopped,
+)
+from kernelevolve.search.node import Node
+from kernelevolve.search.options import OptimizeOptions
+from kernelevolve.search.report import render_report
+from kernelevolve.search.store import Store
+from kernelevolve.server.rendering import stderr_console, table, timings_view
+
+_LANGUAGE_FOR = {"cpu": "cpp"}
+"""Language of the starting point by platform family; Triton everywhere else."""
+
+
+@dataclass(frozen=True)
+class OptimizeArguments:
+    """What the command line says; see there."""
+
+    task: str
+    start: Path | None
+    platform: str
+    evaluations: int
+    minutes: float
+    stall: int
+    target: float | None
+    baseline: str
+    seed: int
+    output: Path | None
+    resume: str | None
+    state: Path
+
+
+def run_optimize(arguments: OptimizeArguments, quiet: bool) -> dict[str, Any]:
+    """Run or resume a search and write its files.
+
+    Returns:
+        The summary as JSON values, with the paths that were written.
+
+    Raises:
+        KernelEvolveError: the task, the starting point or the search can't be used.
+    """
+    options = OptimizeOptions(
+        baseline=arguments.baseline,
+        evaluations=arguments.evaluations,
+        wall_clock_s=arguments.minutes * 60,
+        stall=arguments.stall,
+        target_speedup=arguments.target,
+        seed=arguments.seed,
+    )
+    arguments.state.mkdir(parents=True, exist_ok=True)
+    with Store(arguments.state / "searches.sqlite") as store, Judge(arguments.state) as judge:
+        with _live(quiet, arguments.evaluations) as on_event:
+            if arguments.resume is not None:
+                summary = resume(arguments.resume, judge, store, options, on_event)
+            else:
+                task = arguments.task if arguments.task.startswith("aten::") else str(Path(arguments.task).resolve())
+                start = _starting_point(task, arguments, judge)
+                summary = optimize(task, arguments.platform, [start], judge, store, options, on_event)
+        files = _write(store, summary, arguments.output)
+        if not quiet:
+            _show(store, summary, files)
+    return {**summary.model_dump(mode="json"), "files": {name: str(path) for name, path in files.items()}}
+
+
+def _starting_point(task: str, arguments: OptimizeArguments, judge: Judge) -> Candidate:
+    if arguments.start is not None:
+        return Candidate.from_file(arguments.start)
+    language = _LANGUAGE_FOR.get(arguments.platform.split(":")[0], "triton")
+    paths = [Path(path) for path in judge.describe_task(task)["starting_points"]]
+    fitting = [path for path in paths if SUFFIXES.get(path.suffix) == language]
+    if not fitting:
+        raise TaskError(
+            Finding.TASK_UNREADABLE,
+            f"The task names no {language} candidate to start from.",
+            "Give one with --start, or put kernel.cpp or triton.py beside the task.",
+        )
+    return Candidate.from_file(fitting[0])
+
+
+@contextmanager
+def _live(quiet: bool, evaluations: int) -> Iterator[Callable[[Event], None] | None]:
+    """Show the search as it goes: one line for each node, and a bar with the best so far."""
+    if quiet:
+        yield None
+        return
+    console = stderr_console()
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[best]}  [dim]{task.fields[stage]}[/dim]"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=evaluations, best="", stage="starting the judge")
+
+        def show(event: Event) -> None:
+            if isinstance(event, SearchStarted):
+                console.print(f"search {event.search_id}{' resumed' if event.resumed else ''}", highlight=False)
+            elif isinstance(event, JudgeProgress):
+                progress.update(bar, stage=event.stage)
+            elif isinstance(event, NodeJudged):
+                console.print(_line(event.node), highlight=False)
+                progress.update(bar, completed=event.evaluations)
+            elif isinstance(event, BestImproved):
+                progress.update(bar, best=f"best {event.node.score.speedup:.2f}x")
+            elif isinstance(event, NodeConfirmed):
+                console.print(f"[green]confirmed[/green] step {event.node.step}: {event.node.score.speedup:.2f}x")
+            elif isinstance(event, NodeRefuted):
+                console.print(f"[red]refuted[/red] step {event.node.step}: {event.summary}", highlight=False)
+            elif isinstance(event, Stopped):
+                progress.update(bar, stage=f"stopped: {event.reason.value}")
+
+        yield show
+
+
+def _line(node: Node) -> Text:
+    text = Text(f"{node.step:>4}  ")
+    if node.viable:
+        text.append(f"{node.score.speedup:>7.2f}x ", style="bold")
+        text.append(f"{node.latency_ms:>9.4g} ms  " if node.latency_ms is not None else "")
+    else:
+        text.append(f"{node.status.value:>20}  ", style="red")
+    text.append(node.mutation or "starting point", style="" if node.viable else "dim")
+    return text
+
+
+def _write(store: Store, summary: SearchSummary, output: Path | None) -> dict[str, Path]:
+    """Write the winner, its verdict with the receipt, and the report."""
+    folder = output or Path(f"kernelevolve-{summary.search_id}")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"report": folder / "report.html"}
+    files["report"].write_text(render_report(store, summary.search_id), encoding="utf-8")
+    if summary.winner is not None:
+        candidate = store.candidate(summary.winner)
+        suffix = next(suffix for suffix, language in SUFFIXES.items() if language == candidate.language)
+        verdict = store.confirmation(summary.winner) or store.verdict(summary.winner)
+        files["winner"] = folder / f"best{suffix}"
+        files["winner"].write_text(candidate.source, encoding="utf-8")
+        files["verdict"] = folder / "verdict.json"
+        files["verdict"].write_text(verdict.model_dump_json(indent=1), encoding="utf-8")
+        files["receipt"] = folder / "receipt.json"
+        files["receipt"].write_text(json.dumps(verdict.receipt.model_dump(mode="json"), indent=1), encoding="utf-8")
+    return files
+
+
+def _show(store: Store, summary: SearchSummary, files: dict[str, Path]) -> None:
+    console = Console()
+    seconds = f"{summary.elapsed_s:.0f} s"
+    console.print(
+        f"\n{summary.evaluations} candidates in {seconds}, stopped by {summary.reason.value.replace('_', ' ')}",
+        highlight=False,
+    )
+    if summary.winner is None:
+        start = summary.start
+        why = "no starting point is correct"
+        if start is not None:
+            diagnosis = store.verdict(start).of(summary.platform).diagnosis
+            why = f"{why}: {diagnosis.summary} {diagnosis.advice}" if diagnosis is not None else why
+        console.print(f"[red]no winner[/red]: {why}", highlight=False)
+    else:
+        candidate = store.candidate(summary.winner)
+        verdict = store.confirmation(summary.winner) or store.verdict(summary.winner)
+        syntax = Syntax(candidate.source, "cpp" if candidate.language != "triton" else "python", line_numbers=True)
+        console.print(Group(Text("\nThe winner", style="bold"), syntax))
+        head = "confirmed by a second, fuller verdict" if summary.confirmed else "not confirmed"
+        console.print(Group(Text(f"\nSpeed on {summary.platform}, {head}", style="bold"), timings_view(
+            verdict.of(summary.platform)
+        )))  # fmt: skip
+        console.print(Text(f"\nreceipt {verdict.receipt.receipt_hash[:16]}", style="dim"))
+    rows = table("", "")
+    for name, path in files.items():
+        rows.add_row(name, str(path))
+    console.print(rows)
