@@ -11,9 +11,10 @@ from kernelevolve.search.fitness import improves
 from kernelevolve.search.node import Node
 
 WIDTH, HEIGHT = 860, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 18, 74
+_LEFT, _RIGHT, _TOP = 58, 16, 18
+_BOTTOM, _BOTTOM_WITH_RAIL = 52, 74
 _RAIL = 36
-"""Distance, above the bottom margin's lower end, of the row of nodes without a speed-up."""
+"""Distance below the axis of the row of nodes without a speed-up."""
 _LOG_RANGE = 20.0
 _KINDS = {
     Status.CORRECT: "correct",
@@ -79,12 +80,13 @@ class Curve:
     """Where nodes without a speed-up lie; None where there are none."""
     legend: tuple[tuple[str, str], ...]
     """Kind and name of what occurs."""
+    bottom: int
+    """Where the x axis lies."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
     right: int = WIDTH - _RIGHT
     top: int = _TOP
-    bottom: int = HEIGHT - _BOTTOM
 
 
 def search_curve(nodes: Sequence[Node], margin: float, winner: Node | None) -> Curve:
@@ -102,6 +104,8 @@ def search_curve(nodes: Sequence[Node], margin: float, winner: Node | None) -> C
     logarithmic = bool(values) and max(values) > _LOG_RANGE * min(values)
     y_marks = _log_marks(values) if logarithmic else _linear_marks([*values, 1.0])
     low, high = y_marks[0], y_marks[-1]
+    some_fail = any(node.fitness.speedup <= 0 for node in nodes)
+    bottom = HEIGHT - (_BOTTOM_WITH_RAIL if some_fail else _BOTTOM)
     last = max(len(nodes) - 1, 1)
 
     def x_of(step: float) -> float:
@@ -110,12 +114,12 @@ def search_curve(nodes: Sequence[Node], margin: float, winner: Node | None) -> C
     def y_of(value: float) -> float:
         at, least, most = (math.log(max(mark, low)) if logarithmic else mark for mark in (value, low, high))
         share = (at - least) / (most - least)
-        return round(HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * share, 1)
+        return round(bottom - (bottom - _TOP) * share, 1)
 
     dots: list[Dot] = []
     line: list[str] = []
     best: Node | None = None
-    rail = HEIGHT - _BOTTOM + _RAIL
+    rail = bottom + _RAIL
     for node in nodes:
         leads = node.status is Status.CORRECT and node.fitness.speedup > 0 and not node.refuted
         leads = leads and (best is None or improves(node.fitness, best.fitness, margin))
@@ -142,7 +146,8 @@ def search_curve(nodes: Sequence[Node], margin: float, winner: Node | None) -> C
         dots=tuple(dots),
         best_line="".join(line),
         unity=y_of(1.0) if low <= 1.0 <= high else None,
-        rail=rail if any(dot.y == rail for dot in dots) else None,
+        rail=rail if some_fail else None,
+        bottom=bottom,
         legend=tuple((kind, name) for kind, name in _NAMES.items() if kind in kinds),
     )
 

@@ -109,6 +109,7 @@ def optimize(
 
     Raises:
         SearchError: there is no starting point, or the task changes while the search runs.
+        KernelEvolveError: the judge cannot serve requests at all, e.g. the task cannot be read.
     """
     if not starting_points:
         raise SearchError("There is nothing to start from.", "Give at least one starting point.")

@@ -107,7 +107,7 @@ class Node(Contract):
     fitness: Fitness
     """What it was first judged to be worth."""
     latency_ms: float | None
-    """Mean time of one call over the cases, milliseconds."""
+    """Mean time of one call over the cases, milliseconds; from the second verdict if that is correct."""
     confirmation_object: str | None = None
     """Object that holds the second, fuller verdict, once there is one."""
     confirmed: Fitness | None = None

@@ -316,6 +316,8 @@ class Store:
             row.confirmation_object = key
             row.refuted = not correct
             row.confirmed = fitness_of(verdict, search.platform, baseline).model_dump_json() if correct else None
+            if correct:
+                row.latency_ms = mean_ms(verdict.of(search.platform).timings, baseline)
             kind = "confirmed" if correct else "refuted"
             _log(session, search.id, _last_step(session, search.id), kind, {"node": node_id})
             edges = session.scalars(select(_Edge).where(_Edge.child_id == node_id)).all()

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,23 @@ class Spawner:
         device: str,
         memory_bytes: int | None,
         scratch: Path,
-        still_wanted: Callable[[], None] | None,
         limit_s: float,
+        triton_template: Path | None = None,
     ) -> WorkerHandle:
-        """Have the host fork a worker, and wait until it stands confined."""
+        """Have the host fork a worker, and wait until it stands confined; see `worker.serve` for the arguments."""
         ours, theirs = socket.socketpair()
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
-        specification = {"scratch": str(scratch), "device": device, "memory_bytes": memory_bytes}
+        specification = {
+            "scratch": str(scratch),
+            "device": device,
+            "memory_bytes": memory_bytes,
+            "triton_template": str(triton_template) if triton_template is not None else None,
+        }
         with self._lock:
             self._channel.send(specification, [theirs.fileno(), status_write])
         theirs.close()
         os.close(status_write)
-        handle = WorkerHandle(Channel(ours, still_wanted), status_read, scratch)
+        handle = WorkerHandle(Channel(ours), status_read, scratch)
         try:
             hello = handle.receive(limit_s, "starting")
         except BaseException:
@@ -68,7 +73,7 @@ class WorkerHandle:
     def __init__(self, channel: Channel, status_pipe: int, scratch: Path) -> None:
         self._channel = channel
         self._status_pipe = status_pipe
-        self._scratch = scratch
+        self.scratch = scratch
         self._closed = False
         self.protection: tuple[str, ...] = ()
 
@@ -137,7 +142,7 @@ class WorkerHandle:
         )
 
     def _log(self) -> str:
-        path = self._scratch / "output.log"
+        path = self.scratch / "output.log"
         with contextlib.suppress(OSError), path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LOG_BYTES))
             return file.read().decode(errors="replace")
@@ -150,7 +155,7 @@ class WorkerHandle:
         self._closed = True
         self._channel.close()
         os.close(self._status_pipe)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 _WORDS = {

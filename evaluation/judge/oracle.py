@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -144,6 +145,21 @@ def _chunks(*tensors: torch.Tensor) -> Iterator[tuple[int, tuple[torch.Tensor, .
 def _scale(output: torch.Tensor, truth: torch.Tensor) -> Scale:
     if not output.is_floating_point():
         return Scale(0.0, 0.0, 0.0, 0)
+    if _fused(output):
+        from kernelevolve.evaluation.judge.gpu_compare import scale_sums
+
+        largest, error_square, square, count = scale_sums(output.contiguous(), truth.contiguous())
+    else:
+        largest, error_square, square, count = _scale_with_torch(output, truth)
+    return Scale(largest, math.sqrt(error_square), math.sqrt(square), int(count))
+
+
+def _fused(tensor: torch.Tensor) -> bool:
+    """Whether the fused comparison is worth it: on a GPU, for outputs that take torch more than a few launches."""
+    return tensor.is_cuda and tensor.numel() > 1 << 20 and importlib.util.find_spec("triton") is not None
+
+
+def _scale_with_torch(output: torch.Tensor, truth: torch.Tensor) -> tuple[float, float, float, int]:
     sums = torch.zeros(4, dtype=torch.float64, device=output.device)
     for _start, (low, high) in _chunks(output, truth):
         exact = high.double()
@@ -158,7 +174,7 @@ def _scale(output: torch.Tensor, truth: torch.Tensor) -> Scale:
         sums[2] += exact.square().sum()
         sums[3] += usable.sum()
     largest, error_square, square, count = sums.tolist()
-    return Scale(largest, math.sqrt(error_square), math.sqrt(square), int(count))
+    return largest, error_square, square, int(count)
 
 
 def tolerance_for(dtype: torch.dtype, tolerances: dict[str, Tolerance]) -> Tolerance:
@@ -247,9 +263,10 @@ def _compare_closely(
 ) -> Diagnosis | None:
     info = torch.finfo(wanted.dtype)
     floor = max(tolerance.max_factor * scale.largest_error, tolerance.ulps / 16 * info.eps * scale.rms, info.tiny)
-    tally = _Tally()
-    for start, (low, high, mine) in _chunks(wanted, truth, got):
-        _tally_chunk(tally, start, low, high, mine, tolerance, floor, info.eps)
+    if _fused(wanted):
+        tally = _tally_fused(wanted, truth, got, tolerance, floor, info.eps)
+    else:
+        tally = _tally_with_torch(wanted, truth, got, tolerance, floor, info.eps)
     error_norm = math.sqrt(tally.error_square)
     norm_bound = max(
         tolerance.rms_factor * scale.error_norm,
@@ -295,6 +312,37 @@ def _compare_closely(
         max_error_ulps=abs(mine_value - exact) / ulp if ulp and math.isfinite(mine_value) else None,
         error_ratio=ratio,
     )
+
+
+def _tally_fused(
+    wanted: torch.Tensor, truth: torch.Tensor, got: torch.Tensor, tolerance: Tolerance, floor: float, eps: float
+) -> _Tally:
+    from kernelevolve.evaluation.judge.gpu_compare import tally
+
+    low, high, mine = wanted.contiguous(), truth.contiguous(), got.contiguous()
+    totals = tally(low, high, mine, floor, tolerance.ulps * eps, tolerance.rtol, tolerance.atol)
+    special = False
+    if totals.bad:
+        there = [float(tensor.reshape(-1)[totals.first]) for tensor in (low, high, mine)]
+        special = not all(math.isfinite(value) for value in there)
+    return _Tally(
+        totals.bad,
+        totals.first,
+        totals.worst,
+        totals.worst_at,
+        totals.error_square,
+        totals.asked_square,
+        special,
+    )
+
+
+def _tally_with_torch(
+    wanted: torch.Tensor, truth: torch.Tensor, got: torch.Tensor, tolerance: Tolerance, floor: float, eps: float
+) -> _Tally:
+    tally = _Tally()
+    for start, (low, high, mine) in _chunks(wanted, truth, got):
+        _tally_chunk(tally, start, low, high, mine, tolerance, floor, eps)
+    return tally
 
 
 def _tally_chunk(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from kernelevolve.evaluation.contract import Contract
+from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.judge.oracle import Expected, compare
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.task import Tolerance
@@ -130,6 +131,7 @@ def run_self_test(state: TaskState, limit_numel: int | None = None) -> TaskCheck
     case, dtype = task.cases[0], task.dtypes[0]
     inputs, expected = state.inputs_and_expected(case, dtype, 0, limit_numel=limit_numel)
     _other_inputs, other = state.inputs_and_expected(case, dtype, "other", limit_numel=limit_numel)
+    special = _special(state, limit_numel) if task.special_values else None
     refused, accepted, skipped, tightened = [], [], [], []
     strict = {
         name: tolerance.model_copy(update={"rtol": 0.0, "atol": 0.0}) for name, tolerance in task.tolerances.items()
@@ -138,7 +140,7 @@ def run_self_test(state: TaskState, limit_numel: int | None = None) -> TaskCheck
         if outputs is None or (_equal(outputs, expected) and name == "lower precision"):
             # An answer that is exact in a lower precision is not wrong.
             skipped.append(name)
-        elif _refuses(expected, outputs, task.tolerances):
+        elif _refuses(expected, outputs, task.tolerances) or _refused_on(special, name, task.tolerances):
             refused.append(name)
         elif _refuses(expected, outputs, strict):
             tightened.append(name)
@@ -156,6 +158,24 @@ def run_self_test(state: TaskState, limit_numel: int | None = None) -> TaskCheck
         tightened=tuple(tightened),
         notes=tuple(notes),
     )
+
+
+def _special(state: TaskState, limit_numel: int | None) -> tuple[Inputs, Expected] | None:
+    """The trial with special values, which every candidate must pass too; none where the reference fails on them."""
+    case, dtype = state.task.cases[0], state.task.dtypes[0]
+    try:
+        return state.inputs_and_expected(case, dtype, "special", special=True, limit_numel=limit_numel)
+    except TaskError:
+        return None
+
+
+def _refused_on(special: tuple[Inputs, Expected] | None, name: str, tolerances: dict[str, Tolerance]) -> bool:
+    """Whether the same kind of answer is refused at least when the inputs hold special values."""
+    if special is None or name == "other inputs":
+        return False
+    inputs, expected = special
+    outputs = dict(wrong_answers(inputs, expected, expected))[name]
+    return outputs is not None and _refuses(expected, outputs, tolerances)
 
 
 def _refuses(expected: Expected, outputs: list[torch.Tensor], tolerances: dict[str, Tolerance]) -> bool:

@@ -11,8 +11,9 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from kernelevolve.evaluation.judge.without_device import (
     interpret,
     shapes_for_compile,
 )
+from kernelevolve.evaluation.judge.workers import Workers, available_memory
 from kernelevolve.evaluation.language import Artifact, Language, get_language
 from kernelevolve.evaluation.platform import Level, Platform, get_platform
 from kernelevolve.evaluation.tasks.loading import load_task
@@ -80,6 +82,15 @@ class _Prepared:
     protection: tuple[str, ...] = ()
     phases_ms: dict[str, float] = field(default_factory=dict)
 
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Take the wall time of a part of the preparation."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.phases_ms[name] = (time.perf_counter() - began) * 1e3
+
     def close(self) -> None:
         """Let every worker go."""
         for _artifact, worker in self.executed.values():
@@ -100,8 +111,13 @@ class Session:
     def __init__(self, client: Channel, host: Channel, state: Path) -> None:
         self._client = client
         self._state = state
+        # What this process compiles for itself (baselines, comparison) is kept for the next one.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(state / "inductor"))
+        os.environ.setdefault("TRITON_CACHE_DIR", str(state / "triton"))
+        os.environ.setdefault("KERNELEVOLVE_CACHE_DIR", str(state / "native"))
         self._scratch = state / "scratch" / f"{os.getpid()}"
         self._spawner = Spawner(host, self._scratch)
+        self._workers = Workers(self._spawner, state / "triton-template")
         self._secret = secrets.token_bytes(32)
         self._tasks: dict[tuple[str, str, str], TaskState] = {}
         self._tasks_lock = threading.Lock()
@@ -146,6 +162,7 @@ class Session:
         """Let go of workers, devices and scratch."""
         if self._ahead is not None:
             self._ahead[1].cancel()
+        self._workers.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         for desk in self._desks.values():
             desk.close()
@@ -194,7 +211,6 @@ class Session:
 
     def _prepare(self, request: JudgeRequest) -> _Prepared:
         prepared = _Prepared(request)
-        began = time.perf_counter()
         try:
             prepared.language = get_language(request.candidate.language)
             prepared.platforms = [get_platform(name) for name in request.platforms]
@@ -202,7 +218,6 @@ class Session:
             self._start_workers(prepared)
         except KernelEvolveError as error:
             prepared.failure = error
-        prepared.phases_ms["prepare"] = (time.perf_counter() - began) * 1e3
         return prepared
 
     def _start_workers(self, prepared: _Prepared) -> None:
@@ -235,22 +250,18 @@ class Session:
         assert language is not None
         device, _lock = self._device(platform)
         state = self._task(request.task, device)
-        scratch = self._spawner.scratch_folder()
+        with prepared.phase("start process"):
+            worker = self._workers.take(device)
         try:
-            build = self._pool.submit(language.build, request.candidate, platform, scratch, _BUILD_LIMIT_S)
-            memory = None if device != "cpu" else int(_available_memory() * 0.8)
-            worker = self._spawner.spawn(device, memory, scratch, None, _START_LIMIT_S)
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
-        try:
-            artifact = build.result()
-            self._load(worker, artifact, state, request, interpret=False)
+            with prepared.phase("build"):
+                artifact = language.build(request.candidate, platform, worker.scratch, _BUILD_LIMIT_S)
+                artifact = _within_reach(artifact, worker.scratch)
+            with prepared.phase("load"):
+                self._load(worker, artifact, state, request, interpret=False)
             if language.name == "triton":
-                outcome = cross_compile(worker, shapes_for_compile(state), [platform.name], _BUILD_LIMIT_S)[
-                    platform.name
-                ]
-                prepared.compiled[platform.name] = outcome
+                with prepared.phase("compile"):
+                    shapes = shapes_for_compile(state)
+                    prepared.compiled.update(cross_compile(worker, shapes, [platform.name], _BUILD_LIMIT_S))
         except KernelEvolveError as error:
             worker.close()
             prepared.outcomes[platform.name] = _refused(error)
@@ -264,12 +275,12 @@ class Session:
         assert language is not None
         state = self._task(request.task, "cpu")
         shapes = shapes_for_compile(state)
-        memory = int(_available_memory() * 0.8)
+        memory = int(available_memory() * 0.8)
 
         def start(interpreted: bool) -> WorkerHandle:
             scratch = self._spawner.scratch_folder()
             artifact = language.build(request.candidate, platforms[0], scratch, _BUILD_LIMIT_S)
-            worker = self._spawner.spawn("cpu", memory, scratch, None, _START_LIMIT_S)
+            worker = self._spawner.spawn("cpu", memory, scratch, _START_LIMIT_S)
             try:
                 self._load(worker, artifact, state, request, interpreted)
             except BaseException:
@@ -404,6 +415,7 @@ class Session:
         tell("waiting for the device", 0.0)
         with device_lock(lock, request.lock_limit_s, self._still_wanted) as waited:
             self._look_ahead()
+            self._workers.prepare(device)
             test = self._self_test(state, None)
             execution = Execution(state, self._desk(device), worker, request, platform.spec_sheet(), tell)
             outcome = execution.run()
@@ -476,6 +488,16 @@ def _sweep(scratch_root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _within_reach(artifact: Artifact, scratch: Path) -> Artifact:
+    """Copy a library out of the judge's cache into the worker's folder: the worker may read nothing else, and must not
+    get at the cached file itself."""
+    if artifact.library is None or artifact.library.is_relative_to(scratch):
+        return artifact
+    copy = scratch / artifact.library.name
+    shutil.copyfile(artifact.library, copy)
+    return artifact.model_copy(update={"library": copy})
+
+
 def _content(reference: str) -> str:
     """What a task reference stands for now: its file's hash, or nothing for a named operator."""
     path = Path(reference)
@@ -522,14 +544,7 @@ def _platform_verdict(name: str, outcome: Outcome, level: Level | None) -> Platf
     )
 
 
-def _available_memory() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/meminfo has no MemAvailable")
-
-
 def _cache_bytes(device: str) -> int:
     if device == "cpu":
-        return _available_memory() // 8
+        return available_memory() // 8
     return int(torch.cuda.get_device_properties(device).total_memory) // 8

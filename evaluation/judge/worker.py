@@ -8,6 +8,8 @@ from __future__ import annotations
 import faulthandler
 import math
 import os
+import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -33,8 +35,16 @@ _STAND_IN_BYTES = 1 << 30
 
 
 def serve(channel: Channel, specification: dict[str, Any]) -> None:
-    """Confine this process, say so, then do what the judge asks until it hangs up."""
+    """Confine this process, say so, then do what the judge asks until it hangs up.
+
+    Args:
+        channel: connection to the judge.
+        specification: `scratch` folder, `device`, `memory_bytes` it may use (None for no limit), and
+            `triton_template`, a Triton cache with what every kernel needs, to start from.
+    """
     scratch = Path(specification["scratch"])
+    if template := specification.get("triton_template"):
+        shutil.copytree(template, scratch / "triton")
     os.chdir(scratch)
     for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME"):
         os.environ[name] = str(scratch)
@@ -361,8 +371,21 @@ class _Worker:
                     "finding": error.finding,
                     "log": error.log,
                 }
+        if self._device != "cpu":
+            self._load_kernels(arguments, keywords)
         notes = sorted({note for launch in launches for note in launch.notes})
         return {"compiled": compiled, "launches": len(launches), "notes": notes}
+
+    def _load_kernels(self, arguments: list[Any], keywords: dict[str, Any]) -> None:
+        """Load what was just compiled onto the device here, so that the first real call need not."""
+        from kernelevolve.evaluation.languages.triton_launches import precompile
+
+        assert self._entry is not None
+        try:
+            precompile(self._entry, tuple(arguments), keywords)
+        except CandidateError as error:
+            # Host code that needs values runs properly in the first real call, which then compiles what is missing.
+            print(f"not loaded ahead: {error}", file=sys.stderr)
 
     def _release(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Let go of everything large."""

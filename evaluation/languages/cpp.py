@@ -1,85 +1,73 @@
-"""C++ for the CPU, compiled with g++ and OpenMP."""
+"""C++ candidates for the CPU, built by g++."""
 
 from __future__ import annotations
 
-import platform as host_platform
+import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from kernelevolve.evaluation.candidate import Candidate
-from kernelevolve.evaluation.language import Artifact, EntryPoint, Language
-from kernelevolve.evaluation.languages import native
+from kernelevolve.evaluation.languages.native import CompileJob, NativeLanguage, tvm_flags
 from kernelevolve.evaluation.platform import Platform
 
-ALLOWED_FLAGS = (
-    "-O[0-3]",
-    "-march=native",
-    "-mtune=native",
-    "-mprefer-vector-width=(128|256|512)",
-    "-ffast-math",
-    "-fno-finite-math-only",
-    "-fno-math-errno",
-    "-fassociative-math",
-    "-freciprocal-math",
-    "-fno-signed-zeros",
-    "-fno-trapping-math",
-    "-funroll-loops",
-    "-fopenmp-simd",
-)
-"""Flags a candidate may ask for; each changes code generation and nothing else."""
-
-_BASE_FLAGS = ("-std=c++17", "-fPIC", "-fopenmp")
-
-# glibc's libmvec has vector versions of these for x86-64, at most 4 ULP off, with infinities and NaN as in libm. Its
-# headers declare them only under -ffast-math, which would break NaN and infinity elsewhere; declared here, any loop at
-# -O3 -fno-math-errno may use them.
-_VECTOR_MATH = "".join(
-    f'extern "C" __attribute__((simd("notinbranch"))) float {name}(float) noexcept;\n'
-    for name in ("expf", "logf", "sinf", "cosf")
+# Flags with which a precompiled header stays valid (tried with g++ 12): they share one. The others each need their own.
+_NEUTRAL_FLAG = re.compile(r"-O[1-3]|-funroll-loops|-fno-math-errno|-mtune=native")
+_DEFAULT_FLAGS = ["-O2", "-std=c++17", "-fPIC", "-fopenmp"]
+_HEADER_LIMIT_S = 60.0
+# A precompiled header takes 69 MB, so only the most usual sets of the remaining flags get one.
+_PRECOMPILED_FOR: tuple[set[str], ...] = (
+    set(),
+    {"-march=native"},
+    {"-ffast-math"},
+    {"-march=native", "-ffast-math"},
 )
 
 
-class CppLanguage(Language):
-    """`void kernel(TensorView input, ..., TensorView output)` in C++17."""
+class CppLanguage(NativeLanguage):
+    """C++17 with OpenMP: `void kernel(TensorView x, ..., TensorView out)`."""
 
     name = "cpp"
+    families = ("cpu",)
+    compiler = "g++"
+    install_advice = "Install GCC, for example the package g++ or build-essential."
+    suffix = ".cpp"
+    allowed_flags = re.compile(
+        r"-O[0-3]|-march=native|-mtune=native|-mprefer-vector-width=(128|256|512)|-ffast-math|-fno-math-errno"
+        r"|-fassociative-math|-freciprocal-math|-fno-signed-zeros|-fno-trapping-math|-funroll-loops"
+        r"|-fno-finite-math-only|-fopenmp-simd"
+    )
 
-    def read(self, candidate: Candidate) -> EntryPoint:
-        """See `Language.read`."""
-        native.asked_flags(candidate.source, ALLOWED_FLAGS)
-        return native.find_entry(candidate)
+    def default_flags(self, platform: Platform) -> list[str]:
+        """Optimised, C++17, OpenMP."""
+        return list(_DEFAULT_FLAGS)
 
-    def supports(self, platform: Platform) -> bool:
-        """C++ runs on the CPU."""
-        return platform.family == "cpu"
+    def compile(self, job: CompileJob) -> None:
+        """Compile and link apart."""
+        include, link = tvm_flags()
+        header = self._header(job, include)
+        object_file = job.unit.with_suffix(".o")
+        common = [*job.flags, *include, "-include", str(header), "-fmax-errors=3"]
+        job.run([job.compiler, *common, "-c", job.unit.name, "-o", object_file.name])
+        # Linking with -ffast-math would add start-up code (crtfastmath.o) that makes the whole worker process flush
+        # subnormal numbers to zero, torch included. So the author's flags stay out of this command.
+        job.run([job.compiler, "-shared", "-fopenmp", object_file.name, "-o", job.library.name, *link])
 
-    def build(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> Artifact:
-        """Compile into a shared library; see `Language.build`."""
-        version = native.compiler_version("g++")
-        flags = ["-O2", *native.asked_flags(candidate.source, ALLOWED_FLAGS)]
-        includes = native.tvm_ffi_include_flags()
-        prelude = _prelude()
-        header = native.precompiled_header(prelude, "g++", [*_BASE_FLAGS, *flags, *includes])
-        source, library = scratch / "candidate.cpp", scratch / "candidate.so"
-        source.write_text(native.assemble(candidate, "" if header else prelude, candidate.name))
-        include = ["-include", str(header)] if header else []
-        command = ["g++", "-shared", *_BASE_FLAGS, *flags, *includes, *include, str(source), "-o", str(library)]
-        native.run_compiler(command, scratch, limit_s, candidate.name)
-        return Artifact(
-            language=self.name,
-            entry=EntryPoint.FUNCTION,
-            writes_outputs=True,
-            library=library,
-            options={"compiler": version, "flags": flags},
-        )
-
-    def load(self, artifact: Artifact, interpret: bool) -> Callable[..., Any]:
-        """See `Language.load`; there is nothing to interpret."""
-        return native.load_library(artifact)
-
-
-def _prelude() -> str:
-    vector = _VECTOR_MATH if re.match(r"x86_64|AMD64", host_platform.machine()) else ""
-    return f"{native.HEADERS}#include <cmath>\n{vector}using tvm::ffi::TensorView;\n"
+    def _header(self, job: CompileJob, include: list[str]) -> Path:
+        """The prelude, precompiled from the second build with the same kind of flags on: the first would lose time."""
+        plain = job.header()
+        kind = sorted({flag for flag in job.asked_flags if not _NEUTRAL_FLAG.fullmatch(flag)})
+        if set(kind) not in _PRECOMPILED_FOR:
+            return plain
+        folder = plain.parent / "".join(["g++", *kind])
+        header, precompiled = folder / "prelude.h", folder / "prelude.h.gch"
+        if not header.exists():
+            folder.mkdir(exist_ok=True)
+            mine = folder / f"prelude.{os.getpid()}.h"
+            mine.write_text(job.prelude, encoding="utf-8")
+            mine.replace(header)
+        elif not precompiled.exists():
+            # Two processes may do this at once; each writes a file of its own and the later one stays.
+            mine = folder / f"prelude.{os.getpid()}.gch"
+            flags = [*_DEFAULT_FLAGS, *kind]
+            job.run([job.compiler, *flags, *include, "-x", "c++-header", str(header), "-o", str(mine)], _HEADER_LIMIT_S)
+            mine.replace(precompiled)
+        return header

@@ -1,71 +1,60 @@
-"""CUDA C++, compiled with nvcc for the platform's architecture and no other."""
+"""CUDA C++ candidates, built by nvcc; without a GPU they are compiled and their resources read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from kernelevolve.evaluation.candidate import Candidate
-from kernelevolve.evaluation.language import Artifact, EntryPoint, Language
-from kernelevolve.evaluation.languages import native
-from kernelevolve.evaluation.platform import Level, Platform
-from kernelevolve.evaluation.platforms.artifacts import read_cubin_resources
+from kernelevolve.evaluation.errors import PlatformError
+from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags
+from kernelevolve.evaluation.platform import Platform
+from kernelevolve.evaluation.platforms.artifacts import read_cubin_resources, with_occupancy
 from kernelevolve.evaluation.platforms.cuda import CudaPlatform
+from kernelevolve.evaluation.resources import KernelResources
 
-ALLOWED_FLAGS = ("-O[0-3]", "--use_fast_math", "-maxrregcount=[0-9]+", "--extra-device-vectorization")
-"""Flags a candidate may ask for."""
-
-_PRELUDE = f"""{native.HEADERS}#include <tvm/ffi/extra/c_env_api.h>
-#include <cuda_runtime.h>
-using tvm::ffi::TensorView;
-// The stream torch works on: a kernel launched elsewhere is not ordered with what comes before and after.
-inline cudaStream_t current_stream(const TensorView& tensor) {{
-  const DLDevice device = tensor.device();
-  return static_cast<cudaStream_t>(TVMFFIEnvGetStream(device.device_type, device.device_id));
-}}
-"""
+_LAUNCH_BOUNDS = re.compile(r"__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*(?:void\s+)?(\w+)\s*\(")
 
 
-class CudaLanguage(Language):
-    """`void kernel(TensorView input, ..., TensorView output)` in CUDA C++17; launch on `current_stream(output)`."""
+class CudaLanguage(NativeLanguage):
+    """CUDA C++17: a host function `void kernel(TensorView x, ..., TensorView out)` that launches device code.
+
+    `current_stream(x)` is the stream to launch on.
+    """
 
     name = "cuda"
+    families = ("cuda",)
+    compiler = "nvcc"
+    install_advice = "Install the CUDA toolkit."
+    suffix = ".cu"
+    allowed_flags = re.compile(r"-O[0-3]|--use_fast_math|-maxrregcount=\d{1,3}|--extra-device-vectorization")
+    prelude = PRELUDE + (
+        "#include <cuda_runtime.h>\n"
+        "#include <tvm/ffi/extra/c_env_api.h>\n"
+        "static inline cudaStream_t current_stream(const TensorView& tensor) {\n"
+        "  return static_cast<cudaStream_t>(\n"
+        "      TVMFFIEnvGetStream(tensor.device().device_type, tensor.device().device_id));\n"
+        "}\n"
+    )
 
-    def read(self, candidate: Candidate) -> EntryPoint:
-        """See `Language.read`."""
-        native.asked_flags(candidate.source, ALLOWED_FLAGS)
-        return native.find_entry(candidate)
-
-    def supports(self, platform: Platform) -> bool:
-        """CUDA C++ runs on NVIDIA GPUs."""
-        return platform.family == "cuda"
-
-    def build(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> Artifact:
-        """Compile a library where the GPU is here, else a cubin for its resources alone; see `Language.build`."""
+    def default_flags(self, platform: Platform) -> list[str]:
+        """Optimised, C++17, for one architecture."""
         assert isinstance(platform, CudaPlatform)
-        version = native.compiler_version("nvcc")
-        flags = ["-std=c++17", "-O3", *platform.nvcc_arch_flags()]
-        flags += native.asked_flags(candidate.source, ALLOWED_FLAGS)
-        source = scratch / "candidate.cu"
-        source.write_text(native.assemble(candidate, _PRELUDE, candidate.name))
-        executes = Level.EXECUTED in platform.availability().levels.get(self.name, ())
-        target = scratch / ("candidate.so" if executes else "candidate.cubin")
-        kind = ["-shared", "-Xcompiler", "-fPIC"] if executes else ["-cubin"]
-        command = ["nvcc", *kind, *flags, *native.tvm_ffi_include_flags(), str(source), "-o", str(target)]
-        native.run_compiler(command, scratch, limit_s, candidate.name)
-        resources = read_cubin_resources(target)
-        return Artifact(
-            language=self.name,
-            entry=EntryPoint.FUNCTION,
-            writes_outputs=True,
-            library=target if executes else None,
-            resources=tuple(entry.model_copy(update={"target": platform.name}) for entry in resources),
-            notes=() if re.search(r"<<<|cudaLaunchKernel", candidate.source) else ("the source launches no kernel",),
-            options={"compiler": version, "flags": flags},
-        )
+        return ["-O3", "-std=c++17", "-Xcompiler", "-fPIC", *platform.nvcc_arch_flags()]
 
-    def load(self, artifact: Artifact, interpret: bool) -> Callable[..., Any]:
-        """See `Language.load`; there is nothing to interpret."""
-        return native.load_library(artifact)
+    def compile(self, job: CompileJob) -> None:
+        """Compile and link in one command."""
+        include, link = tvm_flags()
+        header = ["-include", str(job.header())]
+        job.run([job.compiler, *job.flags, *include, *header, "-shared", job.unit.name, "-o", job.library.name, *link])
+
+    def inspect(self, candidate: Candidate, library: Path) -> tuple[list[KernelResources], list[str]]:
+        """Read the machine code; occupancy where `__launch_bounds__` says the block size."""
+        try:
+            found = read_cubin_resources(library)
+        except PlatformError as error:
+            return [], [f"resources unknown: {error.summary}"]
+        threads = {name: int(count) for count, name in _LAUNCH_BOUNDS.findall(candidate.source)}
+        known = [entry for entry in found if entry.kernel in threads]
+        others = [entry for entry in found if entry.kernel not in threads]
+        return [*(with_occupancy(entry, threads[entry.kernel]) for entry in known), *others], []

@@ -1,58 +1,45 @@
-"""HIP C++ for AMD GPUs: compiled where hipcc is, never executed by this plug-in yet."""
+"""HIP candidates, built by hipcc."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import re
 
-from kernelevolve.evaluation.candidate import Candidate
-from kernelevolve.evaluation.errors import PlatformError
-from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.language import Artifact, EntryPoint, Language
-from kernelevolve.evaluation.languages import native
+from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags
 from kernelevolve.evaluation.platform import Platform
-
-ALLOWED_FLAGS = ("-O[0-3]", "-ffast-math", "-fno-finite-math-only")
-"""Flags a candidate may ask for."""
-
-_PRELUDE = f"{native.HEADERS}#include <hip/hip_runtime.h>\nusing tvm::ffi::TensorView;\n"
+from kernelevolve.evaluation.platforms.hip import HipPlatform
 
 
-class HipLanguage(Language):
-    """`void kernel(TensorView input, ..., TensorView output)` in HIP C++17."""
+class HipLanguage(NativeLanguage):
+    """HIP C++17: a host function `void kernel(TensorView x, ..., TensorView out)` that launches device code.
+
+    `current_stream(x)` is the stream to launch on.
+    """
 
     name = "hip"
+    families = ("hip",)
+    compiler = "hipcc"
+    install_advice = "Install ROCm's HIP compiler (the package hipcc or rocm-hip-sdk)."
+    suffix = ".hip"
+    allowed_flags = re.compile(r"-O[0-3]|-ffast-math|-funroll-loops|-munsafe-fp-atomics")
+    prelude = PRELUDE + (
+        "#include <hip/hip_runtime.h>\n"
+        "#include <tvm/ffi/extra/c_env_api.h>\n"
+        "static inline hipStream_t current_stream(const TensorView& tensor) {\n"
+        "  return static_cast<hipStream_t>(\n"
+        "      TVMFFIEnvGetStream(tensor.device().device_type, tensor.device().device_id));\n"
+        "}\n"
+    )
 
-    def read(self, candidate: Candidate) -> EntryPoint:
-        """See `Language.read`."""
-        native.asked_flags(candidate.source, ALLOWED_FLAGS)
-        return native.find_entry(candidate)
+    def default_flags(self, platform: Platform) -> list[str]:
+        """Optimised, C++17, for one architecture."""
+        assert isinstance(platform, HipPlatform)
+        return ["-O3", "-std=c++17", "-fPIC", *platform.hipcc_arch_flags()]
 
-    def supports(self, platform: Platform) -> bool:
-        """HIP C++ runs on AMD GPUs."""
-        return platform.family == "hip"
-
-    def build(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> Artifact:
-        """Compile the device code for one architecture; see `Language.build`."""
-        version = native.compiler_version("hipcc")
-        flags = ["-std=c++17", "-O3", f"--offload-arch={platform.architecture}", "-c"]
-        flags += native.asked_flags(candidate.source, ALLOWED_FLAGS)
-        source = scratch / "candidate.hip"
-        source.write_text(native.assemble(candidate, _PRELUDE, candidate.name))
-        output = scratch / "candidate.o"
-        command = ["hipcc", *flags, *native.tvm_ffi_include_flags(), str(source), "-o", str(output)]
-        native.run_compiler(command, scratch, limit_s, candidate.name)
-        return Artifact(
-            language=self.name,
-            entry=EntryPoint.FUNCTION,
-            writes_outputs=True,
-            notes=("HIP C++ is compiled only: resources and execution are not supported yet",),
-            options={"compiler": version, "flags": flags},
-        )
-
-    def load(self, artifact: Artifact, interpret: bool) -> Callable[..., Any]:
-        """Not possible: this plug-in compiles and no more."""
-        raise PlatformError(
-            Finding.LANGUAGE_ON_PLATFORM, "HIP C++ candidates are compiled, not executed.", "Use Triton for AMD GPUs."
-        )
+    def compile(self, job: CompileJob) -> None:
+        """Compile and link in one command."""
+        include, link = tvm_flags()
+        header = ["-include", str(job.header())]
+        job.run(
+            [job.compiler, *job.flags, *include, *header, "-x", "hip", "-shared", job.unit.name, "-o",
+             job.library.name, *link]
+        )  # fmt: skip

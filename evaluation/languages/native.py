@@ -1,230 +1,369 @@
-"""What the native languages share: finding the entry point, allowed flags, running a compiler, loading the library.
+"""What the compiled languages share: reading the source, flags, building a shared library, loading it.
 
-Candidates are compiled straight into a shared library whose functions go through `apache-tvm-ffi` (DLPack tensors, no
-torch headers): 1.4 s for a small kernel with g++ 12, 0.8 s with the headers precompiled, against 3.7 s through
-tvm_ffi's own builder and tens of seconds through torch's.
+The compiler is called directly: `tvm_ffi.cpp.load_inline` needs 3.7 s for what g++ does in 1.4 s, or in 0.8 s with the
+two TVM headers precompiled.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
+import abc
 import hashlib
+import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, PlatformError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.language import Artifact, EntryPoint
+from kernelevolve.evaluation.language import Artifact, EntryPoint, Language
+from kernelevolve.evaluation.platform import Platform
+from kernelevolve.evaluation.resources import KernelResources
 
-_LOG_CHARACTERS = 4000
-_COMPILER_MEMORY_BYTES = 8 << 30
-_FLAGS_LINE = re.compile(r"^[ \t]*//[ \t]*kernelevolve:[ \t]*flags[ \t]+(.+)$", re.MULTILINE)
-_EXPORT = "TVM_FFI_DLL_EXPORT"
+CACHE_VARIABLE = "KERNELEVOLVE_CACHE_DIR"
+"""Environment variable that names the folder of built libraries; without it they lie beside the scratch folders."""
 
-HEADERS = "#include <tvm/ffi/container/tensor.h>\n#include <tvm/ffi/function.h>\n"
-"""What every native candidate may use."""
+PRELUDE = """\
+#include <cstdint>
+#include <tvm/ffi/container/tensor.h>
+#include <tvm/ffi/function.h>
+using tvm::ffi::TensorView;
+"""
+SIGNATURE_ADVICE = (
+    "Define `void kernel(TensorView x, ..., TensorView out)`: the task's inputs in order, then one preallocated tensor "
+    "for each output. Scalars are double, int64_t or bool."
+)
+
+_MEMORY_LIMIT_KIB = 8 * 1024 * 1024
+_LOG_LINES = 30
+_LOG_CHARACTERS = 3_000
+_LINE_CHARACTERS = 240
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_STRING = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'')
+_FLAGS_LINE = re.compile(r"^\s*//\s*kernelevolve:\s*flags\s+(.*)$", re.MULTILINE)
+_ENTRY = re.compile(r"(?P<before>[^;{}]*)\bvoid\s+kernel\s*\(")
+_INCLUDE = re.compile(r'^\s*#\s*include\s*[<"](?P<path>[^>"\n]+)[>"]', re.MULTILINE)
+_READS_FILES = re.compile(r"#\s*embed\b|\.incbin\b")
+_EXPORT = re.compile(r"\bTVM_FFI_DLL_EXPORT")
 
 
-def strip_comments_and_strings(source: str) -> str:
-    """C++ text with comments and literals blanked, so that words in them count for nothing. Lines stay."""
+class NativeLanguage(Language):
+    """A language whose source is compiled ahead into a shared library.
 
-    def blank(match: re.Match[str]) -> str:
-        return re.sub(r"[^\n]", " ", match[0])
-
-    pattern = r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
-    return re.sub(pattern, blank, source, flags=re.DOTALL)
-
-
-def find_entry(candidate: Candidate) -> EntryPoint:
-    """Check that the source defines `kernel`.
-
-    Raises:
-        CandidateError: it does not, or includes files from outside.
+    The harness includes a prelude in front of the source and exports `kernel` after it, unless the source exports
+    something itself. A comment line `// kernelevolve: flags -O3 …` asks for more compiler flags.
     """
-    code = strip_comments_and_strings(candidate.source)
-    if not re.search(r"\bkernel\s*\(", code) and _EXPORT not in code:
-        raise CandidateError(
-            Finding.MISSING_ENTRY_POINT,
-            f"{candidate.name} defines no function `kernel`.",
-            "Define void kernel(TensorView input, ..., TensorView output): the task's inputs in order (numbers as "
-            "double, int64_t or bool), then the preallocated outputs.",
-        )
-    outside = re.search(r"^[ \t]*#[ \t]*include[ \t]*[<\"](/|\.\.)[^>\"]*[>\"]", candidate.source, re.MULTILINE)
-    if outside:
-        raise CandidateError(
-            Finding.FORBIDDEN_CONSTRUCT,
-            f"{outside[0].strip()} reaches outside the compiler's own folders.",
-            "Include system headers by name; put everything else into the candidate.",
-        )
-    return EntryPoint.FUNCTION
 
+    families: tuple[str, ...]
+    """Platform families whose candidates may be in this language."""
+    compiler: str
+    """Command of the compiler."""
+    install_advice: str
+    """What to install when the compiler is missing."""
+    suffix: str
+    """File suffix of a source, with its dot."""
+    allowed_flags: re.Pattern[str]
+    """What `// kernelevolve: flags` may ask for; each flag must match in full."""
+    prelude: str = PRELUDE
 
-def asked_flags(source: str, allowed: Sequence[str]) -> list[str]:
-    """Compiler flags from the lines `// kernelevolve: flags ...`.
+    @abc.abstractmethod
+    def default_flags(self, platform: Platform) -> list[str]:
+        """Compiler flags that every candidate gets."""
 
-    Args:
-        source: the candidate's text.
-        allowed: regular expressions; each flag must match one of them wholly.
+    @abc.abstractmethod
+    def compile(self, job: CompileJob) -> None:
+        """Turn `job.unit` into the shared library `job.library`."""
 
-    Raises:
-        CandidateError: a flag that is not allowed.
-    """
-    flags = [flag for line in _FLAGS_LINE.findall(source) for flag in line.split()]
-    for flag in flags:
-        if not any(re.fullmatch(pattern, flag) for pattern in allowed):
+    def inspect(self, candidate: Candidate, library: Path) -> tuple[list[KernelResources], list[str]]:
+        """Resources of the kernels in a built library, and notes; nothing by default."""
+        return [], []
+
+    def supports(self, platform: Platform) -> bool:
+        """Whether the platform is of a family that this language compiles for."""
+        return platform.family in self.families
+
+    def read(self, candidate: Candidate) -> EntryPoint:
+        """Find `kernel`, check the flags and the few constructs that never make sense here."""
+        without_comments = _COMMENT.sub(_blank, candidate.source)
+        for include in _INCLUDE.finditer(without_comments):
+            if include["path"].startswith("/") or ".." in include["path"]:
+                raise CandidateError(
+                    Finding.FORBIDDEN_CONSTRUCT,
+                    f"The source includes {include['path']}.",
+                    "Include only system headers by name; a candidate is one self-contained file.",
+                )
+        if found := _READS_FILES.search(without_comments):
             raise CandidateError(
                 Finding.FORBIDDEN_CONSTRUCT,
-                f"The compiler flag {flag!r} is not allowed.",
-                f"Allowed: {' '.join(allowed)}.",
+                f"The source reads a file at compile time ({found[0]}).",
+                "Write the data into the source.",
             )
-    return flags
+        self.asked_flags(candidate.source)
+        code = _STRING.sub(_blank, without_comments)
+        entries = [match["before"] for match in _ENTRY.finditer(code)]
+        if any("__global__" in before for before in entries):
+            raise CandidateError(
+                Finding.MISSING_ENTRY_POINT,
+                "`kernel` is a __global__ function; the entry point is a host function of that name.",
+                f"Rename the __global__ function. {SIGNATURE_ADVICE}",
+            )
+        if not entries:
+            raise CandidateError(
+                Finding.MISSING_ENTRY_POINT, "The source defines no function `void kernel(...)`.", SIGNATURE_ADVICE
+            )
+        return EntryPoint.FUNCTION
 
+    def asked_flags(self, source: str) -> list[str]:
+        """Flags that the source asks for.
 
-def cache_folder() -> Path:
-    """Where precompiled headers lie: `$KERNELEVOLVE_CACHE`, else `$XDG_CACHE_HOME/kernelevolve`."""
-    if named := os.environ.get("KERNELEVOLVE_CACHE"):
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "kernelevolve"
+        Raises:
+            CandidateError: one is not allowed.
+        """
+        flags = [flag for line in _FLAGS_LINE.findall(source) for flag in line.split()]
+        for flag in flags:
+            if not self.allowed_flags.fullmatch(flag):
+                raise CandidateError(
+                    Finding.FORBIDDEN_CONSTRUCT,
+                    f"The compiler flag {flag!r} is not allowed.",
+                    f"Allowed for {self.name}: {self.allowed_flags.pattern.replace(chr(92), '')}.",
+                )
+        return flags
 
-
-@functools.cache
-def compiler_version(command: str) -> str:
-    """First line of `command --version`, or for nvcc the line that has the release.
-
-    Raises:
-        PlatformError: there is no such compiler.
-    """
-    hints = {"g++": "install g++", "nvcc": "install the CUDA toolkit", "hipcc": "install ROCm's HIP SDK"}
-    if shutil.which(command) is None:
-        raise PlatformError(
-            Finding.COMPILER_MISSING,
-            f"{command} is not on PATH, so this language can't be compiled here.",
-            f"To use it, {hints.get(command, f'install {command}')}.",
+    def build(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> Artifact:
+        """Compile, or take the library from the cache if this very source was compiled before."""
+        if not self.supports(platform):
+            raise PlatformError(
+                Finding.LANGUAGE_ON_PLATFORM,
+                f"{self.name} candidates cannot run on {platform.name}.",
+                f"Use a platform of: {', '.join(self.families)}.",
+            )
+        entry = self.read(candidate)
+        compiler = self._find_compiler()
+        asked = self.asked_flags(candidate.source)
+        flags = [*self.default_flags(platform), *asked]
+        compiler_version = tool_version(compiler)
+        key = _hash(
+            self.prelude, candidate.source, *flags, compiler, compiler_version, version("apache-tvm-ffi"),
+            _processor() if any("native" in flag for flag in flags) else "",
+        )  # fmt: skip
+        cache_folder = Path(os.environ.get(CACHE_VARIABLE) or scratch.parent / "native-cache")
+        library = cache_folder / "libraries" / f"{key}.so"
+        record = library.with_suffix(".json")
+        if not record.exists():
+            library.parent.mkdir(parents=True, exist_ok=True)
+            source = f"kernel{self.suffix}"
+            (scratch / source).write_text(candidate.source, encoding="utf-8")
+            export = "" if _EXPORT.search(candidate.source) else "TVM_FFI_DLL_EXPORT_TYPED_FUNC(kernel, kernel);\n"
+            unit = scratch / f"unit{self.suffix}"
+            # The source keeps a file of its own, so that error messages name its lines and show them.
+            unit.write_text(f'#include "{source}"\n{export}', encoding="utf-8")
+            job = CompileJob(
+                compiler=compiler,
+                flags=flags,
+                asked_flags=asked,
+                unit=unit,
+                library=scratch / "kernel.so",
+                prelude=self.prelude,
+                cache_folder=cache_folder,
+                seconds_left=limit_s,
+            )
+            self.compile(job)
+            resources, notes = self.inspect(candidate, job.library)
+            _put(job.library, library)
+            content = {"resources": [entry.model_dump(mode="json") for entry in resources], "notes": notes}
+            (scratch / "record.json").write_text(json.dumps(content), encoding="utf-8")
+            _put(scratch / "record.json", record)  # last: its presence says that the library is complete
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return Artifact(
+            language=self.name,
+            entry=entry,
+            writes_outputs=True,
+            library=library,
+            resources=tuple(KernelResources.model_validate(entry) for entry in content["resources"]),
+            notes=tuple(content["notes"]),
+            options={"compiler": compiler_version, "flags": flags},
         )
-    lines = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return next((line for line in lines if "release" in line), lines[0] if lines else "unknown")
+
+    def load(self, artifact: Artifact, interpret: bool) -> Callable[..., Any]:
+        """Load the library.
+
+        Returns:
+            `kernel`, called with the inputs and then the outputs, as torch tensors and Python scalars. Tensors reach
+            it contiguous: others are copied before and copied back after the call.
+        """
+        import torch
+        import tvm_ffi
+
+        function = tvm_ffi.load_module(str(artifact.library)).kernel
+
+        def kernel(*values: Any) -> None:
+            if all(not isinstance(value, torch.Tensor) or value.is_contiguous() for value in values):
+                function(*values)
+                return
+            dense = [value.contiguous() if isinstance(value, torch.Tensor) else value for value in values]
+            function(*dense)
+            for value, copy in zip(values, dense, strict=True):
+                if copy is not value and not _overlaps_itself(value):
+                    value.copy_(copy)
+
+        return kernel
+
+    def _find_compiler(self) -> str:
+        if find_spec("tvm_ffi") is None:
+            raise PlatformError(
+                Finding.COMPILER_MISSING, "apache-tvm-ffi is not installed.", "pip install apache-tvm-ffi."
+            )
+        compiler = shutil.which(self.compiler)
+        if compiler is None:
+            raise PlatformError(Finding.COMPILER_MISSING, f"{self.compiler} is not on PATH.", self.install_advice)
+        return compiler
 
 
-def tvm_ffi_include_flags() -> list[str]:
-    """`-I` flags for tvm_ffi's headers."""
-    import tvm_ffi.libinfo
+@dataclass
+class CompileJob:
+    """One translation unit on its way to a shared library."""
 
-    return [f"-I{path}" for path in tvm_ffi.libinfo.include_paths()]
+    compiler: str
+    """Path of the compiler."""
+    flags: list[str]
+    """All flags of the language and the author's."""
+    asked_flags: list[str]
+    """The author's alone."""
+    unit: Path
+    """The file to compile; commands run in its folder."""
+    library: Path
+    """The shared library to make, in the same folder."""
+    prelude: str
+    """What is included in front of the source."""
+    cache_folder: Path
+    """Where headers may be kept."""
+    seconds_left: float
+    """Time that the source's own commands may still take."""
 
-
-def run_compiler(command: Sequence[str], folder: Path, limit_s: float, name: str) -> str:
-    """Run a compiler in a process group of its own, with a memory limit.
-
-    Returns:
-        What it printed.
-
-    Raises:
-        CandidateError: it refused the source, or took longer than `limit_s` (the whole group is then killed).
-    """
-
-    def confine() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (_COMPILER_MEMORY_BYTES, _COMPILER_MEMORY_BYTES))
-
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=confine,
-    )
-    try:
-        output, _ = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired as error:
-        raise CandidateError(
-            Finding.COMPILER_TIMEOUT,
-            f"{command[0]} did not finish within {limit_s:g} s.",
-            "Make the source smaller: fewer template instantiations, less unrolling.",
-        ) from error
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.returncode:
-        errors = [line for line in output.splitlines() if ": error" in line or ": fatal error" in line]
-        first = errors[0] if errors else (output.strip().splitlines() or ["no message"])[-1]
-        raise CandidateError(
-            Finding.COMPILER_ERROR,
-            f"{command[0]} refused {name}: {first.strip()}",
-            "Mend the first error; those after it often follow from it.",
-            shorten_log(output),
-        )
-    return output
-
-
-def shorten_log(output: str) -> str:
-    """The head of a compiler's output: the first errors are the ones that count."""
-    return output if len(output) <= _LOG_CHARACTERS else output[:_LOG_CHARACTERS] + "\n… cut"
-
-
-def assemble(candidate: Candidate, prelude: str, file_name: str) -> str:
-    """The text that is compiled: prelude, the author's source under its own line numbers, the export."""
-    export = "" if _EXPORT in candidate.source else f"\n{_EXPORT}_TYPED_FUNC(kernel, kernel);\n"
-    return f'{prelude}#line 1 "{file_name}"\n{candidate.source}{export}'
-
-
-def precompiled_header(prelude: str, compiler: str, flags: Sequence[str]) -> Path | None:
-    """A precompiled header of the prelude for these flags, made once and shared by every process of this user.
-
-    Returns:
-        Path to give to `-include`; None where the cache folder can't be written, which costs time and nothing else.
-    """
-    key = hashlib.sha256("\n".join([compiler_version(compiler), prelude, *flags]).encode()).hexdigest()[:16]
-    folder = cache_folder() / "headers"
-    header, compiled = folder / f"{key}.h", folder / f"{key}.h.gch"
-    if compiled.exists():
+    def header(self) -> Path:
+        """The prelude as a file in the cache folder, one for each compiler and version of TVM."""
+        key = _hash(self.prelude, version("apache-tvm-ffi"), tool_version(self.compiler))
+        header = self.cache_folder / "headers" / key / "prelude.h"
+        if not header.exists():
+            header.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=header.parent, delete=False) as file:
+                file.write(self.prelude)
+            Path(file.name).replace(header)
         return header
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as draft:
-            text = Path(draft) / "prelude.h"
-            text.write_text(prelude)
-            made = Path(draft) / "prelude.h.gch"
-            command = [compiler, *flags, "-x", "c++-header", str(text), "-o", str(made)]
-            run_compiler(command, Path(draft), 120, "the prelude")
-            # Two processes may get here at once: each replaces whole files.
-            os.replace(text, header)
-            os.replace(made, compiled)
-    except OSError:
-        return None
-    return header
+
+    def run(self, command: list[str], limit_s: float | None = None) -> None:
+        """Run a compiler command in the unit's folder, in a process group of its own, within the limits.
+
+        Args:
+            command: command and arguments.
+            limit_s: seconds it may take, for work that is not the author's; by default the job's own time counts.
+
+        Raises:
+            CandidateError: it failed, or took too long.
+        """
+        # `ulimit -v` in a shell bounds the compiler and all it starts, and needs no code between fork and exec. Where
+        # the system has no such limit (macOS), the compiler runs without it.
+        shell = ["/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; exec "$@"', str(_MEMORY_LIMIT_KIB)]
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [*shell, *command],
+            cwd=self.unit.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        try:
+            output, _ = process.communicate(timeout=self.seconds_left if limit_s is None else limit_s)
+        except subprocess.TimeoutExpired as error:
+            raise CandidateError(
+                Finding.COMPILER_TIMEOUT,
+                f"The compiler was stopped after {time.monotonic() - started:.1f} s.",
+                "Use fewer template instantiations or less unrolling.",
+            ) from error
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        if limit_s is None:
+            self.seconds_left -= time.monotonic() - started
+        if process.returncode:
+            raise self._refusal(output.decode(errors="replace"))
+
+    def _refusal(self, output: str) -> CandidateError:
+        # The folders of headers and scratch files tell an author nothing.
+        text = re.sub(r"/\S*/tvm_ffi/include/", "", output.replace(f"{self.unit.parent}/", ""))
+        lines = [line[:_LINE_CHARACTERS] for line in text.splitlines()]
+        start = next((index for index, line in enumerate(lines) if re.search(r"\berror\b", line)), 0)
+        name = Path(self.compiler).name
+        if lines and lines[start].startswith(("tvm/ffi/", "unit.")):
+            # The source itself went through; what failed is the export after it, far inside TVM's templates.
+            return CandidateError(
+                Finding.COMPILER_ERROR,
+                f"{name} cannot export `kernel`: its parameters are not ones that the harness can pass.",
+                SIGNATURE_ADVICE,
+                log="\n".join(lines[start : start + 3]),
+            )
+        return CandidateError(
+            Finding.COMPILER_ERROR,
+            f"{name} refused the source.",
+            "Fix the first error; line numbers are those of your source.",
+            log="\n".join(lines[start : start + _LOG_LINES])[:_LOG_CHARACTERS],
+        )
 
 
-def load_library(artifact: Artifact) -> Callable[..., Any]:
-    """Load a built library in the worker.
+def tvm_flags() -> tuple[list[str], list[str]]:
+    """Flags that find TVM's headers, and flags that link its library."""
+    spec = find_spec("tvm_ffi")
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
+    return [f"-I{package / 'include'}"], [f"-L{package / 'lib'}", "-ltvm_ffi"]
 
-    Returns:
-        A function of the inputs and then the outputs, as torch tensors and plain numbers. Inputs arrive contiguous:
-        one that is not is copied first, inside the call, so that the copy is timed.
-    """
-    import torch
-    import tvm_ffi
 
-    assert artifact.library is not None
-    module = tvm_ffi.load_module(str(artifact.library))
-    function = module.kernel
+@cache
+def tool_version(tool: str) -> str:
+    """The line of `TOOL --version` that has the version number."""
+    done = subprocess.run([tool, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    lines = [line.strip() for line in done.stdout.splitlines() if re.search(r"\d+\.\d+", line)]
+    return lines[0] if lines else tool
 
-    def call(*arguments: Any) -> None:
-        function(*(item.contiguous() if isinstance(item, torch.Tensor) else item for item in arguments))
 
-    # The library must outlive its function.
-    call.module = module  # type: ignore[attr-defined]
-    return call
+def _processor() -> str:
+    from kernelevolve.evaluation.platforms.cpu import processor_name
+
+    return processor_name()
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _blank(match: re.Match[str]) -> str:
+    """White space of the same shape, so that line numbers stay."""
+    return re.sub(r"[^\n]", " ", match[0])
+
+
+def _put(file: Path, target: Path) -> None:
+    """Copy a file into the cache in one step, so that another process sees all of it or nothing."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as temporary:
+        temporary.write(file.read_bytes())
+    Path(temporary.name).chmod(0o644)
+    Path(temporary.name).replace(target)
+
+
+def _overlaps_itself(tensor: Any) -> bool:
+    """Whether an element of the tensor has several indices (an expanded tensor), so that it cannot be written."""
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))

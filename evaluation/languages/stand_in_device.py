@@ -1,8 +1,8 @@
 """Let host code believe that a GPU is there, so that its kernel launches can be watched without one.
 
-Torch's own fake tensors cannot claim to be on `cuda` where torch was built without CUDA (indexing one raises), so
-tensors live on the `meta` device (shapes only) or the CPU (values too) and a torch function mode answers questions about
-their device.
+Torch's own fake tensors cannot claim to be on `cuda` where torch was built without CUDA (indexing one raises). So
+tensors live on the `meta` device (shapes only) or the CPU (values too), and a torch function mode answers questions
+about their device.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ class StandInTensors(TorchFunctionMode):
             _getter("is_cpu"): lambda tensor: device.type == "cpu",
             _getter("is_meta"): lambda tensor: False,
             torch.Tensor.get_device: lambda tensor: device.index or 0,
-            torch.Tensor.data_ptr: _address,
         }
+        if backing == "meta":
+            self._answers[torch.Tensor.data_ptr] = _address
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

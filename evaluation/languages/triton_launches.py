@@ -1,8 +1,8 @@
 """Find the kernels that a Triton candidate launches, and compile them for any target, without a GPU.
 
-The entry point runs once with stand-in tensors while `JITFunction.run` is replaced by a recorder, so no kernel runs. The
-recorded arguments go through Triton's own binder with a back end for each target, so specialisation is Triton's, not a
-copy of it. Works on the internals of Triton 3.6 to 3.9, which agree on everything used here.
+The entry point runs once with stand-in tensors while `JITFunction.run` is replaced by a recorder, so no kernel runs.
+The recorded arguments go through Triton's own binder with a back end for each target, so specialisation is Triton's,
+not a copy of it. Works on the internals of Triton 3.6 to 3.9, which agree on everything used here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import os
 import re
 import shutil
@@ -19,11 +20,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from kernelevolve.evaluation.errors import CandidateError, PlatformError
+from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.platform import get_platform
 
@@ -252,19 +254,26 @@ class _Recorder:
 
 def run_first_config(autotuner: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Do what `Autotuner.run` does, with the first configuration that survives pruning and no benchmark."""
+    return _run_configs(autotuner, arguments, keywords, 1)
+
+
+def _run_configs(autotuner: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], most: int) -> Any:
     autotuner.nargs = dict(zip(autotuner.arg_names, arguments, strict=False))
     try:
         configs = autotuner.prune_configs(keywords) if len(autotuner.configs) > 1 else autotuner.configs
-        config = autotuner.best_config = configs[0]
-        if config.pre_hook is not None:
-            config.pre_hook({**autotuner.nargs, **keywords, **config.all_kwargs()})
-        return autotuner.fn.run(*arguments, **keywords, **config.all_kwargs())
+        result = None
+        for config in configs[:most]:
+            autotuner.best_config = config
+            if config.pre_hook is not None:
+                config.pre_hook({**autotuner.nargs, **keywords, **config.all_kwargs()})
+            result = autotuner.fn.run(*arguments, **keywords, **config.all_kwargs())
+        return result
     finally:
         autotuner.nargs = None
 
 
 @contextlib.contextmanager
-def _recording(recorder: _Recorder) -> Iterator[None]:
+def _recording(recorder: _Recorder, all_configs: bool) -> Iterator[None]:
     from triton.runtime.autotuner import Autotuner
     from triton.runtime.jit import JITFunction
 
@@ -272,13 +281,13 @@ def _recording(recorder: _Recorder) -> Iterator[None]:
         return recorder.record(function, *arguments, grid=grid, warmup=warmup, **keywords)
 
     def tune(autotuner: Any, *arguments: Any, **keywords: Any) -> Any:
-        if len(autotuner.configs) == 1:
-            return run_first_config(autotuner, arguments, keywords)
-        recorder.notes.append(f"autotune: first of {len(autotuner.configs)} configs")
+        count = len(autotuner.configs)
+        notes = [f"autotune: first of {count} configs"] if count > 1 and not all_configs else []
+        recorder.notes += notes
         try:
-            return run_first_config(autotuner, arguments, keywords)
+            return _run_configs(autotuner, arguments, keywords, count if all_configs else 1)
         finally:
-            recorder.notes.pop()
+            del recorder.notes[len(recorder.notes) - len(notes) :]
 
     with mock.patch.object(JITFunction, "run", record), mock.patch.object(Autotuner, "run", tune):
         yield
@@ -289,6 +298,7 @@ def record_launches(
     inputs_args: tuple[Any, ...],
     inputs_kwargs: dict[str, Any],
     platform_name: str = _REFERENCE_PLATFORM,
+    all_configs: bool = False,
 ) -> list[Launch]:
     """Run an entry point without its kernels and list the distinct launches it makes.
 
@@ -301,6 +311,7 @@ def record_launches(
         inputs_args: positional inputs; tensors may be on the `meta` device.
         inputs_kwargs: keyword inputs, likewise.
         platform_name: which device the host code is told it has, for grids sized by its multiprocessors.
+        all_configs: record every configuration of an autotuner that survives pruning, not only the first.
 
     Raises:
         CandidateError: a launch does not fit its kernel, or the host code cannot run without a device.
@@ -312,7 +323,7 @@ def record_launches(
     def attempt(backing: Backing) -> list[Launch]:
         args, kwargs = stand_in((inputs_args, inputs_kwargs), backing)
         recorder = _Recorder()
-        with _LOCK, stand_in_device(architecture, backing), _recording(recorder):
+        with _LOCK, stand_in_device(architecture, backing), _recording(recorder, all_configs):
             entry(*args, **kwargs)
         return list(recorder.launches.values())
 
@@ -339,69 +350,90 @@ def record_launches(
 def precompile(entry: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """Compile, for the GPU that is here, every kernel that a call will launch, and launch none.
 
-    The results land in each `JITFunction`'s in-memory cache, so that the real call in this process finds them there.
-    All configurations of an autotuner that survive pruning are compiled. Needs Triton's active driver, not the device
-    lock: inputs are replaced by their shapes and nothing runs on the device.
+    Everything happens in forked children, several at once, and ends in Triton's cache folder, where the real call finds
+    it in about a millisecond for each kernel. In this process instead, a candidate that keeps buffers between calls
+    would keep the shapes it saw here. All configurations of an autotuner that survive pruning are compiled. Nothing
+    runs on the device, so the device lock is not needed.
 
     Returns:
-        How many launches were compiled.
+        How many launches were compiled. A configuration that does not compile is not counted, as the autotuner will
+        pass over it too.
 
     Raises:
-        CandidateError: a kernel does not compile; or the host code needs values, in which case the kernels met before
-            are compiled and the caller may go on.
+        CandidateError: a kernel does not compile in any configuration, or the host code cannot run on shapes.
     """
     import torch
-    from triton.runtime.autotuner import Autotuner
-    from triton.runtime.jit import JITFunction
 
-    from kernelevolve.evaluation.languages.stand_in_device import StandInTensors, stand_in
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    if torch.version.hip:
+        platform_name = f"hip:{properties.gcnArchName.split(':')[0]}"
+    else:
+        platform_name = f"cuda:sm_{properties.major}{properties.minor}"
+    return precompile_for(platform_name, entry, args, kwargs)
 
-    run = JITFunction.run
-    compiled = 0
 
-    def warm_up(function: Any, *arguments: Any, grid: Any, warmup: bool, **keywords: Any) -> Any:
-        nonlocal compiled
-        frozen = {name: _freeze(value) for name, value in keywords.items()}
-        with _compiler_messages() as messages:
-            try:
-                kernel = run(function, *map(_freeze, arguments), grid=grid, warmup=True, **frozen)
-            except Exception as error:
-                raise _compile_error(error, function, "this device", messages()) from error
-        compiled += 1
-        return kernel
+def precompile_for(platform_name: str, entry: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """`precompile` for a platform that is named instead of asked for."""
 
-    def tune(autotuner: Any, *arguments: Any, **keywords: Any) -> Any:
-        configs = autotuner.configs
-        if len(configs) > 1:
-            autotuner.nargs = dict(zip(autotuner.arg_names, arguments, strict=False))
-            configs = autotuner.prune_configs(keywords)
-        kernel = None
-        for config in configs:
-            try:
-                kernel = autotuner.fn.run(*arguments, **keywords, **config.all_kwargs())
-            except CandidateError:
-                # The autotuner gives a configuration that does not compile an infinite time; so can the real call.
-                if config is configs[-1] and kernel is None:
-                    raise
-        return kernel
+    def compile_one(launch: Launch) -> int:
+        compile_launch(launch, platform_name)
+        return 1
 
-    device = torch.device("cuda", torch.cuda.current_device())
-    args, kwargs = stand_in((args, kwargs), "meta")
-    with (
-        _LOCK,
-        mock.patch.object(JITFunction, "run", warm_up),
-        mock.patch.object(Autotuner, "run", tune),
-        StandInTensors(device, "meta"),
-    ):
-        try:
-            entry(*args, **kwargs)
-        except CandidateError:
-            raise
-        except Exception as error:
-            raise CandidateError(
-                Finding.NOT_CHECKABLE, f"The host code needs values: {type(error).__name__}: {error}"
-            ) from error
-    return compiled
+    def record_and_compile() -> int:
+        launches = record_launches(entry, args, kwargs, platform_name, all_configs=True)
+        outcomes = _in_children([partial(compile_one, launch) for launch in launches])
+        fine = {launch.function for launch, outcome in zip(launches, outcomes, strict=True) if outcome == 1}
+        for launch, outcome in zip(launches, outcomes, strict=True):
+            if isinstance(outcome, CandidateError) and launch.function not in fine:
+                raise outcome
+        return outcomes.count(1)
+
+    [outcome] = _in_children([record_and_compile])
+    if isinstance(outcome, CandidateError):
+        raise outcome
+    return outcome
+
+
+def _in_children(jobs: list[Callable[[], int]]) -> list[int | CandidateError]:
+    """Run each job in a forked child, as many at once as there are processors; what each returned or raised."""
+    outcomes: list[int | CandidateError] = []
+    width = len(os.sched_getaffinity(0))
+    for start in range(0, len(jobs), width):
+        children = [_fork(job) for job in jobs[start : start + width]]
+        outcomes += [_join(child, answer) for child, answer in children]
+    return outcomes
+
+
+def _fork(job: Callable[[], int]) -> tuple[int, Any]:
+    answer = tempfile.TemporaryFile()
+    child = os.fork()
+    if child:
+        return child, answer
+    # The child shares the parent's handles to its GPU and must not clean them up, so it leaves by `_exit`.
+    try:
+        answer.write(json.dumps({"result": job()}).encode())
+    except BaseException as error:  # noqa: BLE001 - the parent raises it
+        if not isinstance(error, KernelEvolveError):
+            error = CandidateError(Finding.NOT_CHECKABLE, f"{type(error).__name__}: {error}")
+        said = {"summary": error.summary, "advice": error.advice, "log": error.log}
+        answer.write(json.dumps({"finding": error.finding, "said": said}).encode())
+    finally:
+        answer.flush()
+        os._exit(0)
+
+
+def _join(child: int, answer: Any) -> int | CandidateError:
+    with answer:
+        os.waitpid(child, 0)
+        answer.seek(0)
+        text = answer.read()
+    if not text:
+        # With Triton 3.6 and 3.7, an error in LLVM's AMD back end ends the process.
+        return CandidateError(Finding.COMPILER_ERROR, "The compiler ended its process without a message.")
+    message = json.loads(text)
+    if "result" in message:
+        return int(message["result"])
+    return CandidateError(Finding(message["finding"]), **message["said"])
 
 
 def compile_launch(launch: Launch, platform_name: str) -> CompiledKernel:
@@ -489,7 +521,8 @@ def _shorten(error: BaseException, function: Any, messages: str) -> str:
         text = [f"line {_file_line(function, inner.src, number)}: {lines[number - 1].strip()}"] if number else []
         cause = inner.__cause__
         return "\n".join([*text, inner.error_message or (str(cause) if cause else type(inner).__name__)])
-    lines = [line for line in f"{error}\n{messages}".splitlines() if re.search(r"error|fatal|fail", line, re.IGNORECASE)]
+    said = f"{error}\n{messages}".splitlines()
+    lines = [line for line in said if re.search(r"error|fatal|fail", line, re.IGNORECASE)]
     # Paths of temporary files tell an author nothing.
     shown = [re.sub(r"/\S*/", "", line) for line in dict.fromkeys(lines) if "Repro command" not in line]
     return "\n".join([type(error).__name__, *shown[:12]])
@@ -499,7 +532,6 @@ def _file_line(function: Any, source: str | None, line: int) -> str:
     """Line number in the author's file, where the failing function is the kernel itself."""
     if source != function.src:
         return f"{line} of a called function"
-    for offset, text in enumerate(function.raw_src):
-        if re.match(r"\s*def\s", text):
-            return f"{function.starting_line_number + offset + line - 1} of {Path(function.fn.__code__.co_filename).name}"
-    return str(line)
+    # `src` begins at the `def`; decorators may come before it in the file.
+    decorators = next(index for index, text in enumerate(function.raw_src) if re.match(r"\s*def\s", text))
+    return f"{function.starting_line_number + decorators + line - 1} of {Path(function.fn.__code__.co_filename).name}"

@@ -85,9 +85,7 @@ def nvml_devices() -> list[NvmlDevice]:
         for index in range(count.value):
             handle = _handle(library, index)
             major, minor, memory = ctypes.c_int(), ctypes.c_int(), _Memory()
-            _call(
-                library, "nvmlDeviceGetCudaComputeCapability", handle, ctypes.byref(major), ctypes.byref(minor)
-            )
+            _call(library, "nvmlDeviceGetCudaComputeCapability", handle, ctypes.byref(major), ctypes.byref(minor))
             _call(library, "nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
             devices.append(
                 NvmlDevice(

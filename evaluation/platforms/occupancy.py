@@ -55,7 +55,8 @@ class HipLimits:
 
 
 HIP_LIMITS: dict[str, HipLimits] = {
-    # Sizes: rocm.docs.amd.com/en/latest/reference/gpu-specs.html. Granules: LLVM getLdsDwGranularity (128 and 320 words).
+    # Sizes: rocm.docs.amd.com/en/latest/reference/gpu-specs.html.
+    # Granules: LLVM getLdsDwGranularity (128 and 320 words).
     "gfx942": HipLimits(lds_bytes=64 * _KIB, lds_granule=512),
     "gfx950": HipLimits(lds_bytes=160 * _KIB, lds_granule=1280),
 }
@@ -80,9 +81,7 @@ def _round_up(value: int, granule: int) -> int:
     return -(-value // granule) * granule
 
 
-def cuda_occupancy(
-    architecture: str, registers: int, shared_bytes: int, threads_per_block: int
-) -> tuple[float, str]:
+def cuda_occupancy(architecture: str, registers: int, shared_bytes: int, threads_per_block: int) -> tuple[float, str]:
     """Share of a multiprocessor's warps that can be resident at once.
 
     Args:
