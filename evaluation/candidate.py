@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
@@ -26,7 +25,7 @@ class Candidate(Contract):
     name: str = "candidate"
     """How messages call it; usually the file name."""
 
-    @cached_property
+    @property
     def source_hash(self) -> str:
         """SHA-256 of language and source, in hexadecimal: the identity of a candidate."""
         return hashlib.sha256(f"{self.language}\n{self.source}".encode()).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +57,15 @@ class Case(Contract):
 class Tolerance(Contract):
     """How far from the oracle a correct output may lie, for one output dtype.
 
-    With `R` the reference's own largest error against the oracle and `eps` the dtype's machine epsilon, an element may
-    be off by `max(max_factor·R, ulps·eps·|oracle|, ulps/16·eps·rms(oracle))`, and the 2-norm of the error by
+    With `eps` the dtype's machine epsilon and `R` the largest amount by which the reference's own error exceeds
+    `ulps/16·eps·|oracle|` (what rounding each value explains; at least `eps/4·rms(oracle)`), an element may be off by
+    `max(max_factor·R, ulps·eps·|oracle|, ulps/16·eps·rms(oracle))`, and the 2-norm of the error by
     `max(rms_factor·‖reference error‖, rms_ulps·eps/√12·‖oracle‖)` (`eps/√12` is the noise of one rounding). A task that
     gives `rtol`/`atol` widens the element bound to `atol + rtol·|oracle|`, and the norm bound to that vector's norm.
     """
 
     max_factor: float = Field(gt=0)
-    """Factor on the reference's largest error; no unit."""
+    """Factor on the reference's largest error beyond rounding; no unit."""
     rms_factor: float = Field(gt=0)
     """Factor on the norm of the reference's error; no unit."""
     ulps: float = Field(gt=0)
@@ -122,7 +122,7 @@ class Task(Contract):
     has_bytes: bool = False
     """Whether the task states `bytes(case)`."""
 
-    @cached_property
+    @property
     def task_hash(self) -> str:
         """SHA-256 over everything that decides a verdict, in hexadecimal."""
         content = self.model_dump(mode="json", exclude={"reference", "starting_points"})

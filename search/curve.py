@@ -180,7 +180,7 @@ def _log_marks(values: Sequence[float]) -> list[float]:
         for factor in (1, 2, 5)
     ]
     first = max(index for index, mark in enumerate(marks) if mark <= low)
-    last = min(index for index, mark in enumerate(marks) if mark >= high)
+    last = max(first + 1, min(index for index, mark in enumerate(marks) if mark >= high))
     chosen = marks[first : last + 1]
     if len(chosen) > 10:
         chosen = [mark for mark in chosen if f"{mark:e}".startswith("1.") or mark in (chosen[0], chosen[-1])]

@@ -8,6 +8,7 @@ keeps there, the expected output for one.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 from collections.abc import Sequence
@@ -91,8 +92,10 @@ class Arena:
         """
         nbytes = aligned(max(nbytes, 1))
         if device == "cpu":
-            descriptor = os.memfd_create("kernelevolve-arena", os.MFD_CLOEXEC)
+            descriptor = os.memfd_create("kernelevolve-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             os.ftruncate(descriptor, nbytes)
+            # A candidate that cut it short would have the judge killed by SIGBUS at its next access.
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             return cls(nbytes, device, _map(descriptor, nbytes), {"nbytes": nbytes, "device": device}, descriptor)
         driver = _Driver()
         torch.cuda.set_device(device)

@@ -47,6 +47,8 @@ class Channel:
         self._still_wanted = still_wanted
         self._buffer = bytearray()
         self._descriptors: list[int] = []
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
 
     def fileno(self) -> int:
         """The socket's descriptor, for `select`."""
@@ -78,20 +80,25 @@ class Channel:
             ReceiveTimeoutError: the deadline passed.
             ChannelClosedError: the other side is gone, or sent something that is no message.
         """
-        length, count = _HEADER.unpack(self._take(_HEADER.size, deadline))
+        self._fill(_HEADER.size, deadline)
+        length, count = _HEADER.unpack_from(self._buffer)
         if length > _MAX_BYTES or count > _MAX_DESCRIPTORS:
             raise ChannelClosedError(f"a message of {length} bytes and {count} descriptors is not allowed")
-        payload = self._take(length, deadline)
+        end = _HEADER.size + length
+        # Nothing leaves the buffer before all of it is there: after a timeout the rest may still come.
+        self._fill(end, deadline)
+        payload = bytes(self._buffer[_HEADER.size : end])
+        del self._buffer[:end]
         try:
             body = json.loads(payload)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ChannelClosedError(f"not JSON: {error}") from error
         if not isinstance(body, dict) or len(self._descriptors) < count:
             raise ChannelClosedError("not a message")
         descriptors, self._descriptors = tuple(self._descriptors[:count]), self._descriptors[count:]
         return Message(body, descriptors)
 
-    def _take(self, count: int, deadline: float | None) -> bytes:
+    def _fill(self, count: int, deadline: float | None) -> None:
         while len(self._buffer) < count:
             self._wait(deadline)
             try:
@@ -99,12 +106,12 @@ class Channel:
             except OSError as error:
                 raise ChannelClosedError(str(error)) from error
             self._descriptors.extend(descriptors)
+            if len(self._descriptors) > 2 * _MAX_DESCRIPTORS:
+                # This message's and the next one's; more would only fill our table of descriptors.
+                raise ChannelClosedError("more descriptors than a message may have")
             if not data:
                 raise ChannelClosedError("the other side closed the connection")
             self._buffer += data
-        taken = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return taken
 
     def _wait(self, deadline: float | None) -> None:
         while True:
@@ -113,7 +120,8 @@ class Channel:
             left = 0.1 if deadline is None else min(0.1, deadline - time.monotonic())
             if left <= 0 and deadline is not None:
                 raise ReceiveTimeoutError
-            if select.select([self._socket], [], [], left)[0]:
+            # Not `select`, which fails on descriptors past 1023.
+            if self._poll.poll(left * 1e3):
                 return
 
     def hang_up(self) -> None:

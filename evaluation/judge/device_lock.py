@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +16,27 @@ from kernelevolve.evaluation.finding import Finding
 
 
 def lock_folder() -> Path:
-    """Folder of the lock files: the same for every user and every server on this machine."""
-    return Path(tempfile.gettempdir()) / "kernelevolve-device-locks"
+    """Folder of the lock files: the same for every user and every server on this machine, so not below `TMPDIR`."""
+    return Path("/tmp") / "kernelevolve-device-locks"
+
+
+def _open(path: Path) -> int:
+    """A descriptor to lock, of a file that may be another user's."""
+    try:
+        path.parent.mkdir()
+        path.parent.chmod(0o1777)  # mkdir's own mode is cut by the umask
+    except FileExistsError:
+        pass
+    while True:
+        try:
+            # Read-only is enough for flock, and O_CREAT on another user's file is refused in a sticky folder
+            # (fs.protected_regular). Not inherited by programs (PEP 446); forks come from the host, which has none.
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+                os.fchmod(descriptor, 0o644)
+                return descriptor
 
 
 @contextmanager
@@ -37,11 +56,7 @@ def device_lock(device: str, limit_s: float, still_wanted: Callable[[], None] | 
     Raises:
         PlatformError: somebody else kept the device for all of `limit_s`.
     """
-    folder = lock_folder()
-    folder.mkdir(mode=0o1777, exist_ok=True)
-    path = folder / (re.sub(r"[^A-Za-z0-9_-]", "_", device) + ".lock")
-    # The descriptor is not inherited by programs (PEP 446), and forks come from the host, which never holds it.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = _open(lock_folder() / (re.sub(r"[^A-Za-z0-9_-]", "_", device) + ".lock"))
     try:
         began = time.monotonic()
         pause = 0.001

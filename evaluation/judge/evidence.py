@@ -119,7 +119,11 @@ class Ledger:
                 samples=samples,
                 previous=_last_hash(file),
             ).sealed()
-            file.seek(0, os.SEEK_END)
+            if file.seek(0, os.SEEK_END) > 0:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    # A crash cut the last line short; this receipt must not become a part of it.
+                    file.write(b"\n")
             file.write(receipt.model_dump_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -145,7 +149,7 @@ def _last_hash(file: Any) -> str:
         for line in reversed(lines if start == 0 else lines[1:]):
             try:
                 return str(json.loads(line)["receipt_hash"])
-            except ValueError:
+            except (ValueError, KeyError, TypeError):
                 continue
         if start == 0:
             return _FIRST
@@ -153,10 +157,15 @@ def _last_hash(file: Any) -> str:
 
 
 def broken_links(lines: Iterable[str]) -> list[int]:
-    """Check a ledger: numbers (from 1) of the lines whose hash or link to the line before is wrong."""
+    """Check a ledger: numbers (from 1) of the lines that are no receipt, or whose hash or link to the one before is
+    wrong."""
     broken, previous = [], _FIRST
     for number, line in enumerate(lines, 1):
-        receipt = Receipt.model_validate_json(line)
+        try:
+            receipt = Receipt.model_validate_json(line)
+        except ValueError:
+            broken.append(number)
+            continue
         if receipt.digest() != receipt.receipt_hash or receipt.previous != previous:
             broken.append(number)
         previous = receipt.receipt_hash

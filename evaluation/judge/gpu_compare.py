@@ -12,19 +12,21 @@ import torch
 import triton
 import triton.language as tl
 
-_BLOCK = 1024
-_PROGRAMS = 1024
+_BLOCK = 512
+_PROGRAMS = 2048
 """Enough to fill any GPU several times over; each program loops over its share."""
 _NO_INDEX = 2**62
 
 
 @triton.jit
-def _scale_kernel(low_ptr, high_ptr, sums_ptr, count, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """One program's share of the largest reference error, its square sum, the oracle's square sum, usable elements."""
+def _scale_kernel(low_ptr, high_ptr, limits_ptr, sums_ptr, count, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
+    """One program's share of the largest reference error, the largest beyond rounding, and the sums of `Scale`."""
     program = tl.program_id(0).to(tl.int64)
     programs = tl.num_programs(0).to(tl.int64)
     lanes = tl.arange(0, BLOCK).to(tl.int64)
+    rounding = tl.load(limits_ptr)
     largest = tl.zeros((BLOCK,), tl.float64)
+    excess = tl.zeros((BLOCK,), tl.float64)
     error_square = tl.zeros((BLOCK,), tl.float64)
     square = tl.zeros((BLOCK,), tl.float64)
     usable_count = tl.zeros((BLOCK,), tl.float64)
@@ -38,13 +40,15 @@ def _scale_kernel(low_ptr, high_ptr, sums_ptr, count, BLOCK: tl.constexpr):  # t
         error = tl.where(usable, error, 0.0)
         exact = tl.where(usable, exact, 0.0)
         largest = tl.maximum(largest, error)
+        excess = tl.maximum(excess, error - rounding * tl.abs(exact))
         error_square += error * error
         square += exact * exact
         usable_count += usable.to(tl.float64)
-    tl.store(sums_ptr + program * 4 + 0, tl.max(largest, 0))
-    tl.store(sums_ptr + program * 4 + 1, tl.sum(error_square, 0))
-    tl.store(sums_ptr + program * 4 + 2, tl.sum(square, 0))
-    tl.store(sums_ptr + program * 4 + 3, tl.sum(usable_count, 0))
+    tl.store(sums_ptr + program * 5 + 0, tl.max(largest, 0))
+    tl.store(sums_ptr + program * 5 + 1, tl.max(excess, 0))
+    tl.store(sums_ptr + program * 5 + 2, tl.sum(error_square, 0))
+    tl.store(sums_ptr + program * 5 + 3, tl.sum(square, 0))
+    tl.store(sums_ptr + program * 5 + 4, tl.sum(usable_count, 0))
 
 
 @triton.jit
@@ -96,8 +100,8 @@ def _tally_kernel(  # type: ignore[no-untyped-def]
             asked = size * rtol + atol
             bound = tl.maximum(bound, asked)
             asked_square += tl.where(inside & (asked < infinity), asked * asked, 0.0)
-        # Comparisons with NaN are false.
-        within = error <= bound
+        # Comparisons with NaN are false. Where the oracle is infinite, so are error and bound.
+        within = (error <= bound) & (size < infinity)
         even = (size < infinity) & (tl.abs(reference) < infinity) & (tl.abs(value) < infinity)
         agrees = (value == reference) | (value == rounded)
         agrees = agrees | ((value != value) & ((reference != reference) | (rounded != rounded)))
@@ -134,19 +138,22 @@ def _programs(count: int) -> int:
     return max(1, min(_PROGRAMS, triton.cdiv(count, _BLOCK)))
 
 
-def scale_sums(low: torch.Tensor, high: torch.Tensor) -> tuple[float, float, float, int]:
-    """Largest reference error, its square sum, the oracle's square sum, usable elements.
+def scale_sums(low: torch.Tensor, high: torch.Tensor, rounding: float) -> tuple[float, float, float, float, int]:
+    """Largest reference error, the largest beyond rounding, its square sum, the oracle's square sum, usable elements.
 
     Args:
         low: the reference's output, contiguous.
         high: the oracle's, contiguous, same shape.
+        rounding: relative error that counts as rounding.
     """
     programs = _programs(low.numel())
-    sums = torch.empty((programs, 4), dtype=torch.float64, device=low.device)
-    _scale_kernel[(programs,)](low, high, sums, low.numel(), BLOCK=_BLOCK)
-    largest = float(sums[:, 0].max())
-    error_square, square, usable = sums[:, 1:].sum(dim=0).tolist()
-    return largest, error_square, square, int(usable)
+    # In memory, not as an argument: Triton would pass a Python number as fp32.
+    limits = torch.tensor([rounding], dtype=torch.float64, device=low.device)
+    sums = torch.empty((programs, 5), dtype=torch.float64, device=low.device)
+    _scale_kernel[(programs,)](low, high, limits, sums, low.numel(), BLOCK=_BLOCK)
+    largest, excess = sums[:, :2].amax(dim=0).tolist()
+    error_square, square, usable = sums[:, 2:].sum(dim=0).tolist()
+    return largest, excess, error_square, square, int(usable)
 
 
 def tally(

@@ -10,7 +10,7 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.judge.oracle import Expected, compare
 from kernelevolve.evaluation.judge.task_state import TaskState
-from kernelevolve.evaluation.task import Tolerance
+from kernelevolve.evaluation.task import DEFAULT_TOLERANCES, Tolerance
 from kernelevolve.evaluation.tasks.program import Inputs
 
 _TILE = 64
@@ -133,9 +133,7 @@ def run_self_test(state: TaskState, limit_numel: int | None = None) -> TaskCheck
     _other_inputs, other = state.inputs_and_expected(case, dtype, "other", limit_numel=limit_numel)
     special = _special(state, limit_numel) if task.special_values else None
     refused, accepted, skipped, tightened = [], [], [], []
-    strict = {
-        name: tolerance.model_copy(update={"rtol": 0.0, "atol": 0.0}) for name, tolerance in task.tolerances.items()
-    }
+    strict = {name: _narrowed(name, tolerance) for name, tolerance in task.tolerances.items()}
     for name, outputs in wrong_answers(inputs, expected, other):
         if outputs is None or (_equal(outputs, expected) and name == "lower precision"):
             # An answer that is exact in a lower precision is not wrong.
@@ -148,7 +146,7 @@ def run_self_test(state: TaskState, limit_numel: int | None = None) -> TaskCheck
             accepted.append(name)
     notes = [f"weak task: it accepts {name} ({_WHY_WEAK[name]})" for name in accepted]
     if tightened:
-        notes.append(f"tolerance tightened: the task's own rtol/atol accept {', '.join(tightened)}")
+        notes.append(f"tolerance tightened: the task's own bounds accept {', '.join(tightened)}")
         state.tighten(strict)
     return TaskCheck(
         task=task.name,
@@ -158,6 +156,12 @@ def run_self_test(state: TaskState, limit_numel: int | None = None) -> TaskCheck
         tightened=tuple(tightened),
         notes=tuple(notes),
     )
+
+
+def _narrowed(dtype: str, tolerance: Tolerance) -> Tolerance:
+    """A task's tolerance with nothing wider than the default."""
+    default = DEFAULT_TOLERANCES.get(dtype, tolerance).model_dump()
+    return Tolerance(**{field: min(value, default[field]) for field, value in tolerance.model_dump().items()})
 
 
 def _special(state: TaskState, limit_numel: int | None) -> tuple[Inputs, Expected] | None:
@@ -175,7 +179,17 @@ def _refused_on(special: tuple[Inputs, Expected] | None, name: str, tolerances: 
         return False
     inputs, expected = special
     outputs = dict(wrong_answers(inputs, expected, expected))[name]
-    return outputs is not None and _refuses(expected, outputs, tolerances)
+    if outputs is None:
+        return False
+    # With NaN and infinities put right: `x * 0` is all zeros and passes NaN on.
+    pairs = zip(outputs, expected.outputs, strict=True)
+    outputs = [torch.where(_finite(right), wrong, right) for wrong, right in pairs]
+    return _refuses(expected, outputs, tolerances)
+
+
+def _finite(tensor: torch.Tensor) -> torch.Tensor:
+    # 8-bit floats have no `isfinite`.
+    return torch.isfinite(tensor if tensor.element_size() > 1 else tensor.float())
 
 
 def _refuses(expected: Expected, outputs: list[torch.Tensor], tolerances: dict[str, Tolerance]) -> bool:

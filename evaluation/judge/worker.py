@@ -85,7 +85,7 @@ def _describe(error: BaseException) -> str:
 
 def _finding_of(error: BaseException) -> Finding:
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text or "bad_alloc" in text:
         return Finding.OUT_OF_MEMORY
     if "illegal memory access" in text or "misaligned address" in text:
         return Finding.ILLEGAL_MEMORY_ACCESS

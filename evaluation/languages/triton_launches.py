@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import json
 import os
 import re
 import shutil
@@ -18,7 +17,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,8 @@ from unittest import mock
 
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.platform import get_platform
+from kernelevolve.evaluation.languages.forked import Failure, in_children
+from kernelevolve.evaluation.platform import get_platform, known_platforms
 
 # Triton 3.9 warns once a process that its default for fusing multiply-add will change. Saying the present default
 # keeps results as they are and the warning out of logs that a model reads.
@@ -347,95 +347,6 @@ def record_launches(
         ) from error
 
 
-def precompile(entry: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """Compile, for the GPU that is here, every kernel that a call will launch, and launch none.
-
-    Everything happens in forked children, several at once, and ends in Triton's cache folder, where the real call finds
-    it in about a millisecond for each kernel. In this process instead, a candidate that keeps buffers between calls
-    would keep the shapes it saw here. All configurations of an autotuner that survive pruning are compiled. Nothing
-    runs on the device, so the device lock is not needed.
-
-    Returns:
-        How many launches were compiled. A configuration that does not compile is not counted, as the autotuner will
-        pass over it too.
-
-    Raises:
-        CandidateError: a kernel does not compile in any configuration, or the host code cannot run on shapes.
-    """
-    import torch
-
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    if torch.version.hip:
-        platform_name = f"hip:{properties.gcnArchName.split(':')[0]}"
-    else:
-        platform_name = f"cuda:sm_{properties.major}{properties.minor}"
-    return precompile_for(platform_name, entry, args, kwargs)
-
-
-def precompile_for(platform_name: str, entry: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """`precompile` for a platform that is named instead of asked for."""
-
-    def compile_one(launch: Launch) -> int:
-        compile_launch(launch, platform_name)
-        return 1
-
-    def record_and_compile() -> int:
-        launches = record_launches(entry, args, kwargs, platform_name, all_configs=True)
-        outcomes = _in_children([partial(compile_one, launch) for launch in launches])
-        fine = {launch.function for launch, outcome in zip(launches, outcomes, strict=True) if outcome == 1}
-        for launch, outcome in zip(launches, outcomes, strict=True):
-            if isinstance(outcome, CandidateError) and launch.function not in fine:
-                raise outcome
-        return outcomes.count(1)
-
-    [outcome] = _in_children([record_and_compile])
-    if isinstance(outcome, CandidateError):
-        raise outcome
-    return outcome
-
-
-def _in_children(jobs: list[Callable[[], int]]) -> list[int | CandidateError]:
-    """Run each job in a forked child, as many at once as there are processors; what each returned or raised."""
-    outcomes: list[int | CandidateError] = []
-    width = len(os.sched_getaffinity(0))
-    for start in range(0, len(jobs), width):
-        children = [_fork(job) for job in jobs[start : start + width]]
-        outcomes += [_join(child, answer) for child, answer in children]
-    return outcomes
-
-
-def _fork(job: Callable[[], int]) -> tuple[int, Any]:
-    answer = tempfile.TemporaryFile()
-    child = os.fork()
-    if child:
-        return child, answer
-    # The child shares the parent's handles to its GPU and must not clean them up, so it leaves by `_exit`.
-    try:
-        answer.write(json.dumps({"result": job()}).encode())
-    except BaseException as error:  # noqa: BLE001 - the parent raises it
-        if not isinstance(error, KernelEvolveError):
-            error = CandidateError(Finding.NOT_CHECKABLE, f"{type(error).__name__}: {error}")
-        said = {"summary": error.summary, "advice": error.advice, "log": error.log}
-        answer.write(json.dumps({"finding": error.finding, "said": said}).encode())
-    finally:
-        answer.flush()
-        os._exit(0)
-
-
-def _join(child: int, answer: Any) -> int | CandidateError:
-    with answer:
-        os.waitpid(child, 0)
-        answer.seek(0)
-        text = answer.read()
-    if not text:
-        # With Triton 3.6 and 3.7, an error in LLVM's AMD back end ends the process.
-        return CandidateError(Finding.COMPILER_ERROR, "The compiler ended its process without a message.")
-    message = json.loads(text)
-    if "result" in message:
-        return int(message["result"])
-    return CandidateError(Finding(message["finding"]), **message["said"])
-
-
 def compile_launch(launch: Launch, platform_name: str) -> CompiledKernel:
     """Compile one launch for a platform; no device is needed.
 
@@ -476,6 +387,100 @@ def compile_launch(launch: Launch, platform_name: str) -> CompiledKernel:
         compile_ms=elapsed_ms,
         launch=launch,
     )
+
+
+def compile_all(
+    entry: Callable[..., Any],
+    inputs_args: tuple[Any, ...],
+    inputs_kwargs: dict[str, Any],
+    platform_names: Sequence[str],
+    all_configs: bool = False,
+) -> dict[str, list[CompiledKernel | KernelEvolveError]]:
+    """Record the launches of an entry point and compile each for several platforms, in forked children.
+
+    As many compile at once as there are processors, a compiler that dies takes nothing with it, and the candidate's own
+    state stays as it was: one that keeps buffers between calls would otherwise keep the stand-ins it saw here.
+
+    Args:
+        entry: the candidate's function, or an instance of its module.
+        inputs_args: positional inputs; tensors may be on the `meta` device.
+        inputs_kwargs: keyword inputs, likewise.
+        platform_names: what to compile for; the first is the device that host code is told it has.
+        all_configs: see `record_launches`.
+
+    Returns:
+        Platform name → for each distinct launch, the kernel or why it does not compile.
+
+    Raises:
+        CandidateError: see `record_launches`.
+    """
+
+    def compile_one(launch: Launch, platform_name: str) -> CompiledKernel:
+        compiled = compile_launch(launch, platform_name)
+        # The kernel's function and arguments cannot leave this process.
+        constexprs = {name: value if _is_plain(value) else str(value) for name, value in launch.constexprs.items()}
+        return replace(
+            compiled, launch=replace(launch, function=None, arguments=(), keywords={}, constexprs=constexprs)
+        )
+
+    def record_and_compile() -> dict[str, list[Any]]:
+        launches = record_launches(entry, inputs_args, inputs_kwargs, platform_names[0], all_configs)
+        pairs = [(launch, name) for name in platform_names for launch in launches]
+        outcomes = iter(in_children([partial(compile_one, *pair) for pair in pairs]))
+        return {name: [next(outcomes) for _ in launches] for name in platform_names}
+
+    [outcome] = in_children([record_and_compile])
+    if isinstance(outcome, Failure):
+        raise outcome.error()
+    return {
+        name: [result.error() if isinstance(result, Failure) else result for result in results]
+        for name, results in outcome.items()
+    }
+
+
+def precompile(entry: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Compile, for the GPU that is here, every kernel that a call will launch, and launch none.
+
+    The results lie in Triton's cache folder, where the real call finds each in about a millisecond. All configurations
+    of an autotuner that survive pruning are compiled. Nothing runs on the device, so the device lock is not needed.
+
+    Returns:
+        How many launches were compiled. A configuration that does not compile is not counted; the autotuner will pass
+        over it too.
+
+    Raises:
+        CandidateError: a kernel does not compile in any configuration, or see `record_launches`.
+    """
+    import torch
+
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    if torch.version.hip:
+        platform_name = f"hip:{properties.gcnArchName.split(':')[0]}"
+    else:
+        platform_name = f"cuda:sm_{properties.major}{properties.minor}"
+    outcomes = compile_all(entry, args, kwargs, [platform_name], all_configs=True)[platform_name]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, KernelEvolveError)]
+    if errors and len(errors) == len(outcomes):
+        raise errors[0]
+    return len(outcomes) - len(errors)
+
+
+def warm_up() -> None:
+    """Import and compute what the first recording and compilation wait for (3 to 5 s), in a process to be forked."""
+    import torch._dynamo
+    import torch._meta_registrations
+    import torch.fx.experimental.symbolic_shapes  # noqa: F401
+    from triton.runtime.cache import triton_key
+
+    # Triton remembers both: a hash over its installation, and the versions of its assemblers.
+    triton_key()
+    for platform_name in known_platforms():
+        if hasattr(get_platform(platform_name), "triton_target"):
+            _backend(platform_name).hash()
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str | None)
 
 
 @contextlib.contextmanager
