@@ -170,7 +170,7 @@ def measure_two_servers(platform: str, alone_ms: float) -> dict[str, Any]:
     results: dict[int, list[dict[str, Any]]] = {0: [], 1: []}
 
     def work(number: int) -> None:
-        with tempfile.TemporaryDirectory() as folder, Judge(Path(folder)) as judge:
+        with tempfile.TemporaryDirectory() as folder, Judge(Path(folder), many_triton=True) as judge:
             for _ in range(3):
                 results[number].append(timed(judge, request("relu", platform)))
 
@@ -226,7 +226,7 @@ def main() -> None:
     wanted = set(options.only or ("single", "stream", "repeat", "cheats", "servers"))
     results: dict[str, Any] = {"device": device.name, "driver": device.driver, "platform": platform}
     with tempfile.TemporaryDirectory() as folder:
-        with Judge(Path(folder)) as judge:
+        with Judge(Path(folder), many_triton=True) as judge:
             if "single" in wanted:
                 results["single"] = measure_single(judge, platform)
             if "stream" in wanted:

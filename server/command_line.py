@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +47,9 @@ def _reported(as_json: bool) -> Iterator[None]:
     """Turn foreseen failures into a message and an exit code."""
     try:
         yield
+    except KeyboardInterrupt:
+        stderr_console().print("interrupted: everything that was started has been ended")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     except KernelEvolveError as error:
         if as_json:
             body = {"status": error.status, "finding": error.finding, "summary": error.summary, "advice": error.advice}
@@ -216,8 +218,8 @@ def main() -> None:
     """Entry point `kernelevolve`."""
     # A closed pipe (`| head`) ends the program quietly, as it does any other filter.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    try:
-        app()
-    except KeyboardInterrupt:
-        stderr_console().print("interrupted: everything that was started has been ended")
-        sys.exit(ExitCode.INTERRUPTED)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -123,21 +123,27 @@ def resources_view(resources: tuple[KernelResources, ...]) -> Table:
     return result
 
 
-def platforms_view(entries: list[Availability]) -> Table:
-    """What can be judged here."""
-    result = table("platform", "language", "levels", "device", "missing")
+def platforms_view(entries: list[Availability]) -> RenderableType:
+    """What can be judged here, and below it what is missing for more."""
+    result = table("platform", "device", "languages and levels, best first")
+    missing: dict[str, list[str]] = {}
     for entry in entries:
-        first = True
-        for language, levels in entry.levels.items():
-            result.add_row(
-                entry.platform if first else "",
-                language,
-                ", ".join(level.value for level in levels) or "–",
-                (entry.device or "none here") if first else "",
-                "\n".join(entry.missing) if first else "",
-            )
-            first = False
-    return result
+        languages = [
+            f"{language}: {', '.join(level.value for level in levels)}"
+            for language, levels in entry.levels.items()
+            if levels
+        ]
+        result.add_row(
+            entry.platform, entry.device or Text("not here", style="dim"), " · ".join(languages) or "nothing"
+        )
+        for sentence in entry.missing:
+            missing.setdefault(sentence, []).append(entry.platform)
+    if not missing:
+        return result
+    rows = table("missing", "for")
+    for sentence, names in missing.items():
+        rows.add_row(sentence, ", ".join(names))
+    return Group(result, Text(), rows)
 
 
 def _number(value: int | None) -> str:

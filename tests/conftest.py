@@ -26,7 +26,7 @@ SCALE_CPP = """void kernel(TensorView x, TensorView out) {
   for (int64_t i = 0; i < x.numel(); ++i) to[i] = 2.0f * from[i] + 1.0f;
 }
 """
-SCALE_TRITON = '''import torch
+SCALE_TRITON = """import torch
 import triton
 import triton.language as tl
 
@@ -41,7 +41,7 @@ def kernel(x):
     y = torch.empty_like(x)
     scale[(triton.cdiv(x.numel(), 256),)](x, y, x.numel(), BLOCK=256)
     return y
-'''
+"""
 
 
 @pytest.fixture(scope="session")

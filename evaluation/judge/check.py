@@ -71,11 +71,10 @@ class Desk:
 
 
 def output_form(expected: Expected) -> list[dict[str, Any]]:
-    """Shape, stride and dtype of the outputs, for candidates that write into given memory."""
+    """Shape and dtype of the outputs, for candidates that write into given memory, which is contiguous."""
     return [
         {
             "shape": list(tensor.shape),
-            "stride": list(torch.empty_like(tensor, device="meta").stride()),
             "dtype": str(tensor.dtype).removeprefix("torch."),
         }
         for tensor in expected.outputs
@@ -168,6 +167,7 @@ def _refine(diagnosis: Diagnosis, what: Check, got: list[torch.Tensor]) -> Diagn
         advice = (
             "NaN where a number belongs: memory was poisoned before the call, so this part was probably not written."
         )
+    advice = advice or "Check the formula, the index arithmetic and the loop bounds at that place."
     return diagnosis.model_copy(update={"finding": finding, "advice": advice})
 
 
@@ -215,10 +215,16 @@ def read_outputs(
         if entry["device"] != ("cpu" if device == "cpu" else "cuda"):
             return wrong(Finding.WRONG_DEVICE, f"{name} is on {entry['device']}.", f"Return it on {device}.")
         if entry["dtype"] != dtype:
-            return wrong(Finding.WRONG_DTYPE, f"{name} is {entry['dtype']}; the reference gives {dtype}.")
+            return wrong(
+                Finding.WRONG_DTYPE,
+                f"{name} is {entry['dtype']}; the reference gives {dtype}.",
+                "Return the reference's dtype; compute in another one inside, if need be.",
+            )
         if entry["shape"] != list(tensor.shape):
             return wrong(
-                Finding.WRONG_SHAPE, f"{name} has shape {entry['shape']}; the reference gives {list(tensor.shape)}."
+                Finding.WRONG_SHAPE,
+                f"{name} has shape {entry['shape']}; the reference gives {list(tensor.shape)}.",
+                "Return the reference's shape for every case.",
             )
         if entry["aliases"]:
             return wrong(

@@ -50,14 +50,17 @@ class Judge:
     Args:
         state: folder for receipts, caches and scratch; made if it is not there.
         use_warm_host: whether to look for a warm host.
+        many_triton: whether many Triton candidates will come: a private host then prepares Triton's compiler, which
+            makes it start seconds later and every candidate seconds faster.
     """
 
-    def __init__(self, state: Path, use_warm_host: bool = True) -> None:
+    def __init__(self, state: Path, use_warm_host: bool = True, many_triton: bool = False) -> None:
         self._state = state.resolve()
         self._state.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._next_id = 0
+        self._many_triton = many_triton
         channel = _connect_warm(self._state) if use_warm_host else None
         self.warm = channel is not None
         """Whether the judge came from a warm host."""
@@ -75,6 +78,7 @@ class Judge:
     def _start_private_host(self) -> Channel:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "kernelevolve.evaluation.judge.host", "--connection", str(theirs.fileno())]
+        command += ["--warm-triton"] if self._many_triton else []
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL, stdout=sys.stderr,
             env=_host_environment(),
@@ -236,7 +240,7 @@ def start_warm_host(state: Path, idle_limit_s: float = 1800.0) -> WarmHost:
     token, path = secrets.token_hex(32), folder / f"{secrets.token_hex(6)}.sock"
     command = [
         sys.executable, "-m", "kernelevolve.evaluation.judge.host", "--socket", str(path),
-        "--token-hash", hashlib.sha256(token.encode()).hexdigest(), "--idle", str(idle_limit_s),
+        "--token-hash", hashlib.sha256(token.encode()).hexdigest(), "--idle", str(idle_limit_s), "--warm-triton",
     ]  # fmt: skip
     with (state / "warm-host.log").open("ab") as log:
         process = subprocess.Popen(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_is_leaf, tree_unflatten
 
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding
@@ -124,23 +124,33 @@ def place(inputs: Inputs, extra: list[torch.Tensor], arena: Arena, layout: Layou
         elif isinstance(leaf, torch.dtype):
             described.append({"dtype": str(leaf).removeprefix("torch.")})
         else:
-            raise TaskError(
-                Finding.TASK_FAILS,
-                f"An input is a {type(leaf).__name__}, which cannot be sent to a candidate.",
-                "Use tensors, numbers, strings, None, and lists, tuples or dicts of them.",
-            )
+            raise _not_sendable(leaf)
     shape = tree_shape((list(inputs.args), inputs.kwargs))
     description = {"leaves": described, "shape": shape, "extra": [store(tensor, Layout.CONTIGUOUS) for tensor in extra]}
     return Placed(description, tuple(tensors))
 
 
 def tree_shape(value: Any) -> Any:
-    """The nesting of a value as JSON: leaves are 0, lists and tuples and dicts keep their kind."""
-    if isinstance(value, dict):
+    """The nesting of a value as JSON: leaves are 0, lists and tuples and dicts keep their kind.
+
+    Raises:
+        TaskError: it holds another container (a namedtuple, a deque), or a dict with keys that JSON can't keep.
+    """
+    if isinstance(value, dict) and all(isinstance(key, str | int) for key in value):
         return {"dict": [[key, tree_shape(item)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return {"list" if isinstance(value, list) else "tuple": [tree_shape(item) for item in value]}
+    if not tree_is_leaf(value):
+        raise _not_sendable(value)
     return 0
+
+
+def _not_sendable(value: Any) -> TaskError:
+    return TaskError(
+        Finding.TASK_FAILS,
+        f"An input is a {type(value).__name__}, which cannot be sent to a candidate.",
+        "Use tensors, numbers, strings, None, and lists, tuples or dicts of them.",
+    )
 
 
 def rebuild(description: dict[str, Any], arena: Arena) -> tuple[list[Any], dict[str, Any], list[torch.Tensor]]:

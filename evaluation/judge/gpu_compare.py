@@ -106,7 +106,7 @@ def _tally_kernel(  # type: ignore[no-untyped-def]
         agrees = (value == reference) | (value == rounded)
         agrees = agrees | ((value != value) & ((reference != reference) | (rounded != rounded)))
         wrong = inside & ~(within | (~even & agrees))
-        usable = tl.where(inside & (error < infinity), error, 0.0)
+        usable = tl.where(inside & (error < infinity) & (tl.abs(reference) < infinity), error, 0.0)
         better = inside & (usable > worst)
         worst_at = tl.where(better, index, worst_at)
         worst = tl.where(better, usable, worst)

@@ -273,8 +273,13 @@ class Host:
                 os.waitpid(pid, os.WNOHANG)
 
 
-def _warm_up() -> None:
-    """Import what every judge and worker needs. No device may be touched: its driver would not survive a fork."""
+def _warm_up(triton_compiler: bool) -> None:
+    """Import what every judge and worker needs. No device may be touched: its driver would not survive a fork.
+
+    Args:
+        triton_compiler: also prepare what the first compilation of a Triton kernel waits for. It takes seconds, which
+            pay off from the second candidate on.
+    """
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     import numpy
@@ -291,6 +296,10 @@ def _warm_up() -> None:
     # Found here once: a confined worker may not read where plug-ins are listed.
     languages()
     platform_families()
+    if triton_compiler and "triton" in sys.modules:
+        from kernelevolve.evaluation.languages import triton_launches
+
+        triton_launches.warm_up()
     assert not torch.cuda.is_initialized()
     _ = (numpy, tvm_ffi)
     gc.collect()
@@ -307,6 +316,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--socket", type=Path, help="where to listen")
     parser.add_argument("--token-hash", default="", help="SHA-256 of the clients' secret")
     parser.add_argument("--idle", type=float, default=1800.0, help="seconds without a client until the host ends")
+    parser.add_argument("--warm-triton", action="store_true", help="prepare Triton's compiler too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     # Ctrl-C goes to a terminal's whole foreground group; the client decides what it means and hangs up.
@@ -314,14 +324,17 @@ def main(arguments: list[str] | None = None) -> None:
     sandbox.adopt_orphans()
     # Not `die_with_parent`: that means the parent *thread*, and a server may start hosts from short-lived threads. The
     # loop ends when the client hangs up.
-    _warm_up()
+    _warm_up(options.warm_triton)
     listener = None
     if options.socket is not None:
         listener = socket.socket(socket.AF_UNIX)
         old_mask = os.umask(0o077)
-        listener.bind(str(options.socket))
+        draft = options.socket.with_suffix(".new")
+        listener.bind(str(draft))
         os.umask(old_mask)
         listener.listen(64)
+        # Clients look for the final name, so it appears only when somebody listens.
+        draft.rename(options.socket)
     host = Host(listener, options.token_hash, options.idle)
     try:
         if options.connection is not None:

@@ -422,7 +422,8 @@ def _tally_chunk(
     agrees = (value == reference) | (value == rounded) | (value.isnan() & (reference.isnan() | rounded.isnan()))
     good = torch.where(odd, agrees | within, within)
     bad = int((~good).sum())
-    usable = torch.where(torch.isfinite(error), error, 0.0)
+    # The norms are those of `_scale`: without elements that the reference itself got infinite.
+    usable = torch.where(torch.isfinite(error) & torch.isfinite(reference), error, 0.0)
     worst, at = usable.max(dim=0)
     if float(worst) > tally.worst:
         tally.worst, tally.worst_at = float(worst), start + int(at)

@@ -137,6 +137,7 @@ def _landlock(walls: Walls, abi: int) -> None:
     if walls.device:
         for path in (*Path("/dev").glob("nvidia*"), Path("/dev/kfd"), Path("/dev/dri"), Path("/dev/shm")):
             _allow(ruleset, path, every_right, every_right)
+        _allow(ruleset, Path("/dev"), read, every_right)
         # The driver writes thread names and reads its limits there.
         _allow(ruleset, Path("/proc/self"), device, every_right)
     if _LIBC.syscall(_LANDLOCK_RESTRICT, ruleset, 0) != 0:
@@ -147,7 +148,7 @@ def _landlock(walls: Walls, abi: int) -> None:
 def _readable() -> Iterable[Path]:
     """System folders, the interpreter and its packages; not the home folder, not the task, not the judge's state."""
     ours = Path(__file__).resolve().parent.parent
-    system = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/proc", "/sys", "/dev")
+    system = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/proc", "/sys")
     # Where the packages lie that a candidate may import, wherever the interpreter found them.
     files = (getattr(sys.modules.get(name), "__file__", None) for name in ("torch", "numpy", "triton", "tvm_ffi"))
     packages = (Path(file).parent.parent for file in files if file)

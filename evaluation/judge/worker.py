@@ -9,7 +9,6 @@ import faulthandler
 import math
 import os
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -85,7 +84,11 @@ def _describe(error: BaseException) -> str:
 
 def _finding_of(error: BaseException) -> Finding:
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text or "bad_alloc" in text:
+    if (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in text
+        or "bad_alloc" in text
+    ):
         return Finding.OUT_OF_MEMORY
     if "illegal memory access" in text or "misaligned address" in text:
         return Finding.ILLEGAL_MEMORY_ACCESS
@@ -353,39 +356,32 @@ class _Worker:
 
     def _compile(self, descriptors: tuple[int, ...], inputs: dict[str, Any], targets: list[str]) -> dict[str, Any]:
         """Cross-compile every Triton kernel the candidate launches for these inputs; say what each takes."""
-        from kernelevolve.evaluation.languages.triton_launches import compile_launch, record_launches
+        from kernelevolve.evaluation.languages.triton_launches import compile_all
         from kernelevolve.evaluation.platforms.artifacts import read_resources
 
         assert self._entry is not None
         arguments, keywords = self._stand_ins(inputs)
-        launches = record_launches(self._entry, tuple(arguments), keywords)
         compiled: dict[str, Any] = {}
-        for target in targets:
-            try:
-                resources = [read_resources(compile_launch(launch, target)) for launch in launches]
-                compiled[target] = {"resources": [entry.model_dump(mode="json") for entry in resources]}
-            except KernelEvolveError as error:
+        notes: list[str] = []
+        results = compile_all(self._entry, tuple(arguments), keywords, targets)
+        for target, kernels in results.items():
+            failed = next((kernel for kernel in kernels if isinstance(kernel, KernelEvolveError)), None)
+            if failed is not None:
                 compiled[target] = {
-                    "failed": error.summary,
-                    "advice": error.advice,
-                    "finding": error.finding,
-                    "log": error.log,
+                    "failed": failed.summary,
+                    "advice": failed.advice,
+                    "finding": failed.finding,
+                    "log": failed.log,
                 }
-        if self._device != "cpu":
-            self._load_kernels(arguments, keywords)
-        notes = sorted({note for launch in launches for note in launch.notes})
-        return {"compiled": compiled, "launches": len(launches), "notes": notes}
-
-    def _load_kernels(self, arguments: list[Any], keywords: dict[str, Any]) -> None:
-        """Load what was just compiled onto the device here, so that the first real call need not."""
-        from kernelevolve.evaluation.languages.triton_launches import precompile
-
-        assert self._entry is not None
-        try:
-            precompile(self._entry, tuple(arguments), keywords)
-        except CandidateError as error:
-            # Host code that needs values runs properly in the first real call, which then compiles what is missing.
-            print(f"not loaded ahead: {error}", file=sys.stderr)
+                continue
+            built = [kernel for kernel in kernels if not isinstance(kernel, KernelEvolveError)]
+            compiled[target] = {"resources": [read_resources(kernel).model_dump(mode="json") for kernel in built]}
+            notes.extend(note for kernel in built for note in kernel.launch.notes)
+        return {
+            "compiled": compiled,
+            "launches": max(map(len, results.values()), default=0),
+            "notes": sorted(set(notes)),
+        }
 
     def _release(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Let go of everything large."""

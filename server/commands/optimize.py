@@ -75,7 +75,10 @@ def run_optimize(arguments: OptimizeArguments, quiet: bool) -> dict[str, Any]:
         seed=arguments.seed,
     )
     arguments.state.mkdir(parents=True, exist_ok=True)
-    with Store(arguments.state / "searches.sqlite") as store, Judge(arguments.state) as judge:
+    with (
+        Store(arguments.state / "searches.sqlite") as store,
+        Judge(arguments.state, many_triton=arguments.platform != "cpu") as judge,
+    ):
         with _live(quiet, arguments.evaluations) as on_event:
             if arguments.resume is not None:
                 summary = resume(arguments.resume, judge, store, options, on_event)

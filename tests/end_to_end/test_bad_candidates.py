@@ -1,4 +1,4 @@
-"""Every way to be refused has a status of its own and a text that says what to change; the next candidate is unharmed."""
+"""Every way to be refused has a status and a text that says what to change; the next candidate is unharmed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ CPP = {
                   Finding.EXCEPTION),
     "wrong values": (SCALE_CPP.replace("1.0f;", "1.001f;"), Finding.WRONG_VALUES),
     "tail not written": (SCALE_CPP.replace("i < x.numel()", "i < x.numel() - 1"), Finding.OUTPUT_NOT_WRITTEN),
-    "input changed": (SCALE_CPP.replace("to[i] =", "const_cast<float*>(from)[i] *= 1.5f, to[i] ="), Finding.WRONG_VALUES),
+    "input changed": (
+        SCALE_CPP.replace("  }", "}").replace("1.0f;\n", "1.0f;\n  const_cast<float*>(from)[0] = 0.0f;\n"),
+        Finding.INPUT_MODIFIED,
+    ),
     "too few arguments": ("void kernel(TensorView x) {}", Finding.EXCEPTION),
     "flag that is not allowed": ("// kernelevolve: flags -fplugin=x.so\n" + SCALE_CPP, Finding.FORBIDDEN_CONSTRUCT),
     "file of the machine": ('#include "/etc/hostname"\n' + SCALE_CPP, Finding.FORBIDDEN_CONSTRUCT),
@@ -47,7 +50,7 @@ TRITON = {
 @pytest.mark.parametrize("name", CPP)
 def test_refuses_bad_cpp(give: Give, name: str) -> None:
     source, finding = CPP[name]
-    entry = give(source, limit_s=3.0).platforms[0]
+    entry = give(source, limit_s=3.0 if finding is Finding.TIME_LIMIT else 30.0).platforms[0]
     assert entry.diagnosis is not None
     assert entry.diagnosis.finding is finding, entry.diagnosis
     assert entry.status is entry.diagnosis.status
@@ -58,7 +61,8 @@ def test_refuses_bad_cpp(give: Give, name: str) -> None:
 @pytest.mark.parametrize("name", TRITON)
 def test_refuses_bad_triton(give: Give, name: str) -> None:
     source, finding = TRITON[name]
-    entry = give(source, "triton", platform="cuda:sm_90", limit_s=5.0).platforms[0]
+    limit_s = 5.0 if finding is Finding.TIME_LIMIT else 30.0
+    entry = give(source, "triton", platform="cuda:sm_90", limit_s=limit_s).platforms[0]
     assert entry.diagnosis is not None
     assert entry.diagnosis.finding is finding, entry.diagnosis
     assert entry.diagnosis.advice or entry.diagnosis.log

@@ -54,13 +54,16 @@ def test_the_rank_is_the_narrowest_that_still_covers(count: int) -> None:
 
 @pytest.mark.parametrize("count", range(1, 6))
 def test_few_values_give_the_whole_range_and_say_what_it_is_worth(count: int) -> None:
-    assert median_interval_ranks(count) == (1, pytest.approx(float(exact_coverage(count, 1))))
-    assert exact_coverage(count, 1) < CONFIDENCE
+    rank, coverage = median_interval_ranks(count)
+
+    assert rank == 1
+    assert coverage == pytest.approx(float(exact_coverage(count, 1)))
+    assert coverage < CONFIDENCE
 
 
 @pytest.mark.parametrize(("count", "rank"), [(10, 2), (20, 6), (30, 10)])
 def test_known_ranks(count: int, rank: int) -> None:
-    # Table A3 of Conover; the same as in Hahn and Meeker, Statistical Intervals, table A.15a.
+    # Coverage 97.85 %, 95.86 % and 95.72 %.
     assert median_interval_ranks(count)[0] == rank
 
 
