@@ -63,11 +63,11 @@ def plan_checks(state: TaskState, trials: int, limit_numel: int | None = None) -
     """
     task = state.task
     pairs = [(case, dtype) for case in task.cases for dtype in task.dtypes]
-    plain = [
-        Check(*pairs[number % len(pairs)], trial=number, limit_numel=limit_numel)
-        for number in range(max(trials, len(pairs)))
-    ]
     small = sorted(task.cases, key=state.case_elements)[:2]
+    # Where inputs must be shrunk, time is short: trials past the first of each pair then go to the smallest case.
+    more = pairs if limit_numel is None else [(small[0], dtype) for dtype in task.dtypes]
+    chosen = [*pairs, *(more[number % len(more)] for number in range(trials - len(pairs)))]
+    plain = [Check(*pair, trial=number, limit_numel=limit_numel) for number, pair in enumerate(chosen)]
     special = [
         Check(case, dtype, trial="special", special=True, limit_numel=limit_numel)
         for case in small

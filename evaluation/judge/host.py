@@ -12,6 +12,8 @@ import argparse
 import contextlib
 import gc
 import hashlib
+import importlib
+import importlib.util
 import os
 import select
 import signal
@@ -29,6 +31,14 @@ from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, R
 
 READY = b"ready\n"
 _GRACE_S = 0.5
+_NEEDED = (
+    "numpy",
+    "torch.utils._pytree",
+    "tvm_ffi",
+    "kernelevolve.evaluation.judge.session",
+    "kernelevolve.evaluation.judge.worker",
+)
+"""Modules that every judge or worker imports."""
 
 
 @dataclass
@@ -282,26 +292,24 @@ def _warm_up(triton_compiler: bool) -> None:
     """
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
-    import numpy
     import torch
-    import torch.utils._pytree
-    import tvm_ffi
 
-    with contextlib.suppress(ImportError):
-        pass
-
+    for name in _NEEDED:
+        importlib.import_module(name)
+    has_triton = importlib.util.find_spec("triton") is not None
+    if has_triton:
+        importlib.import_module("triton.language")
     from kernelevolve.evaluation.language import languages
     from kernelevolve.evaluation.platform import platform_families
 
     # Found here once: a confined worker may not read where plug-ins are listed.
     languages()
     platform_families()
-    if triton_compiler and "triton" in sys.modules:
+    if triton_compiler and has_triton:
         from kernelevolve.evaluation.languages import triton_launches
 
         triton_launches.warm_up()
     assert not torch.cuda.is_initialized()
-    _ = (numpy, tvm_ffi)
     gc.collect()
 
 

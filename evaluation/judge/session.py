@@ -77,6 +77,7 @@ class _Prepared:
     executed: dict[str, tuple[Artifact, WorkerHandle]] = field(default_factory=dict)
     interpreter: WorkerHandle | None = None
     compiled: dict[str, Outcome] = field(default_factory=dict)
+    compiling: Future[dict[str, Outcome]] | None = None
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Platforms that are settled already: unknown, unsupported, or refused by the compiler."""
     protection: tuple[str, ...] = ()
@@ -93,6 +94,8 @@ class _Prepared:
 
     def close(self) -> None:
         """Let every worker go."""
+        if self.compiling is not None:
+            self.compiling.result()
         for _artifact, worker in self.executed.values():
             worker.close()
         if self.interpreter is not None:
@@ -303,10 +306,14 @@ class Session:
         prepared.compiled.update({platform.name: Outcome() for platform in platforms if platform.name not in targets})
         compiling = self._pool.submit(compile_all)
         try:
-            prepared.interpreter = start(interpreted=True)
+            with prepared.phase("load"):
+                prepared.interpreter = start(interpreted=True)
             prepared.protection = prepared.interpreter.protection
-        finally:
-            prepared.compiled.update(compiling.result())
+        except BaseException:
+            compiling.result()
+            raise
+        # Compiling goes on while the interpreter checks.
+        prepared.compiling = compiling
 
     def _build_only(self, prepared: _Prepared, platform: Platform) -> None:
         """For native languages without their device: what the compiler says is all there is."""
@@ -389,6 +396,9 @@ class Session:
             elif prepared.interpreter is not None and prepared.language and prepared.language.name == "triton":
                 if interpreted is None:
                     interpreted = self._interpret(request, prepared, tell)
+                    if prepared.compiling is not None:
+                        with prepared.phase("compile, past the interpreter"):
+                            prepared.compiled.update(prepared.compiling.result())
                 outcome, level = _combine(interpreted, prepared.compiled[name])
             else:
                 outcome, level = prepared.compiled[name], Level.COMPILED
@@ -403,6 +413,8 @@ class Session:
         state = self._task(request.task, "cpu")
         began = time.perf_counter()
         test = self._self_test(state, INTERPRETER_ELEMENTS)
+        prepared.phases_ms["self-test"] = (time.perf_counter() - began) * 1e3
+        began = time.perf_counter()
         outcome = interpret(state, self._desk("cpu"), prepared.interpreter, request, tell)
         outcome.notes.extend(test.notes)
         outcome.phases_ms["interpret"] = (time.perf_counter() - began) * 1e3

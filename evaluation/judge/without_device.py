@@ -19,7 +19,7 @@ from kernelevolve.evaluation.resources import KernelResources
 from kernelevolve.evaluation.task import Case
 from kernelevolve.evaluation.verdict import Diagnosis
 
-INTERPRETER_ELEMENTS = 1 << 16
+INTERPRETER_ELEMENTS = 1 << 15
 """Elements of the largest input that is interpreted: the interpreter runs one program instance after another, in
 Python, and a case of a million elements would take minutes."""
 INTERPRETER_BUDGET_S = 30.0

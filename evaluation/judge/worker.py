@@ -9,6 +9,7 @@ import faulthandler
 import math
 import os
 import shutil
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -47,6 +48,8 @@ def serve(channel: Channel, specification: dict[str, Any]) -> None:
     os.chdir(scratch)
     for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME"):
         os.environ[name] = str(scratch)
+    # The host may have asked for the folder of temporary files already, which `tempfile` remembers.
+    tempfile.tempdir = str(scratch)
     os.environ["TRITON_CACHE_DIR"] = str(scratch / "triton")
     faulthandler.enable()
     device = specification["device"]
@@ -204,10 +207,8 @@ class _Worker:
         assert self._artifact is not None
         if self._artifact.writes_outputs:
             outputs = [
-                torch.empty_strided(
-                    entry["shape"], entry["stride"], dtype=getattr(torch, entry["dtype"]), device=self._device
-                )
-                for entry in self._outputs
+                torch.empty(form["shape"], dtype=getattr(torch, form["dtype"]), device=self._device)
+                for form in self._outputs
             ]
             plain = [*_flat(arguments), *_flat(keywords), *extra]
             self._entry(*plain, *outputs)
