@@ -243,6 +243,7 @@ class _Run:
                 timed_calls=self.options.timed_calls,
                 baselines=(self.options.baseline,),
                 limit_s=self.options.limit_s,
+                timing_budget_s=self.options.timing_budget_s,
             )
         )
         seconds = self.clock() - began
@@ -283,6 +284,7 @@ class _Run:
                     timed_calls=self.options.confirm_timed_calls,
                     baselines=tuple(dict.fromkeys((self.options.baseline, *_CONFIRM_AGAINST))),
                     limit_s=self.options.limit_s,
+                    timing_budget_s=self.options.confirm_timing_budget_s,
                 )
             )
             entry = verdict.of(self.search.platform)

@@ -28,9 +28,13 @@ class OptimizeOptions(Contract):
     """Correctness trials for each candidate."""
     timed_calls: int = Field(default=50, ge=1)
     """Timed calls for each candidate and case."""
+    timing_budget_s: float = Field(default=0.8, gt=0)
+    """Seconds of timed calls on each side for each candidate, at most (see `JudgeRequest.timing_budget_s`)."""
     confirm_trials: int = Field(default=5, ge=1)
     """Correctness trials when the winner is confirmed."""
     confirm_timed_calls: int = Field(default=200, ge=1)
     """Timed calls when the winner is confirmed."""
+    confirm_timing_budget_s: float = Field(default=4.0, gt=0)
+    """The same when the winner is confirmed."""
     limit_s: float = Field(default=60.0, gt=0)
     """Seconds that judging one candidate may take."""

@@ -354,6 +354,10 @@ def main(arguments: list[str] | None = None) -> None:
         host.close()
         if options.socket is not None:
             options.socket.unlink(missing_ok=True)
+    # Without the interpreter's clean-up: nothing is left to clean up, and native modules would complain about it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from kernelevolve.evaluation.languages.native import CompileJob, NativeLanguage, tvm_flags
+from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags
 from kernelevolve.evaluation.platform import Platform
 
 # Flags with which a precompiled header stays valid (tried with g++ 12): they share one. The others each need their own.
@@ -22,6 +22,19 @@ _PRECOMPILED_FOR: tuple[set[str], ...] = (
 )
 
 
+# glibc's libmvec has vector versions of these for x86-64, at most 4 ULP off and with libm's infinities and NaN. Its
+# headers declare them only under -ffast-math, which breaks NaN and infinity elsewhere; declared here, any loop that is
+# vectorised under -fno-math-errno may use them.
+_VECTOR_MATH = (
+    "#include <cmath>\n#if defined(__x86_64__) && defined(__GLIBC__)\n"
+    + "".join(
+        f'extern "C" __attribute__((simd("notinbranch"))) float {name}(float) noexcept;\n'
+        for name in ("expf", "logf", "sinf", "cosf")
+    )
+    + "#endif\n"
+)
+
+
 class CppLanguage(NativeLanguage):
     """C++17 with OpenMP: `void kernel(TensorView x, ..., TensorView out)`."""
 
@@ -30,6 +43,7 @@ class CppLanguage(NativeLanguage):
     compiler = "g++"
     install_advice = "Install GCC, for example the package g++ or build-essential."
     suffix = ".cpp"
+    prelude = PRELUDE + _VECTOR_MATH
     allowed_flags = re.compile(
         r"-O[0-3]|-march=native|-mtune=native|-mprefer-vector-width=(128|256|512)|-ffast-math|-fno-math-errno"
         r"|-fassociative-math|-freciprocal-math|-fno-signed-zeros|-fno-trapping-math|-funroll-loops"

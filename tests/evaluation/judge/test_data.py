@@ -126,6 +126,14 @@ def test_no_tensor_overlaps_another(given_tensors: list[torch.Tensor], layout: L
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
 
 
+@pytest.mark.parametrize("layout", Layout)
+def test_tensors_that_fill_the_alignment_exactly_do_not_overlap(layout: Layout) -> None:
+    args, _kwargs, _extra = through_an_arena(Inputs((torch.zeros(128), torch.ones(128))), [], layout)
+
+    args[1].fill_(2)
+    assert torch.equal(args[0], torch.zeros(128))
+
+
 def last_offset(view: torch.Tensor) -> int:
     return sum((size - 1) * step for size, step in zip(view.shape, view.stride(), strict=True))
 
