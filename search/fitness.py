@@ -55,6 +55,26 @@ def mean_ms(timings: Sequence[CaseTiming], baseline: str, of_baseline: bool = Fa
     return math.exp(sum(logs) / sum(timing.weight for timing in rows))
 
 
+def steadied(fitness: Fitness, latency_ms: float | None, anchor_ms: float | None, margin: float) -> Fitness:
+    """The same fitness against the baseline's time of the search's first node, where pairing was too noisy.
+
+    Pairing cancels what slows both sides, such as a clock that changes; on a busy processor the baseline's own noise is
+    larger than that, and would decide which of two candidates leads. So where the interval is wide, every node of a
+    search is compared with one and the same baseline time. What is reported of a winner is always the paired figure.
+
+    Args:
+        fitness: the paired speed-up with its interval.
+        latency_ms: the candidate's time, milliseconds.
+        anchor_ms: the baseline's time as measured beside the first node, milliseconds.
+        margin: relative difference that is more than noise.
+    """
+    tight = fitness.high <= fitness.low * (1.0 + margin) ** 4
+    if latency_ms is None or anchor_ms is None or tight or not fitness.speedup:
+        return fitness
+    factor = anchor_ms / latency_ms / fitness.speedup
+    return Fitness(speedup=fitness.speedup * factor, low=fitness.low * factor, high=fitness.high * factor)
+
+
 def improves(challenger: Fitness, best: Fitness, margin: float) -> bool:
     """Whether a challenger takes the place of the best.
 

@@ -22,7 +22,7 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.verdict import Verdict
 from kernelevolve.search.errors import SearchError
-from kernelevolve.search.fitness import Fitness, fitness_of, mean_ms
+from kernelevolve.search.fitness import Fitness, fitness_of, mean_ms, steadied
 from kernelevolve.search.node import Node, SearchRecord, SearchState, StartingPoint, StopReason
 from kernelevolve.search.objects import ObjectStore
 from kernelevolve.search.options import OptimizeOptions
@@ -277,6 +277,7 @@ class Store:
                 _compare_task(search, verdict)
             baseline = OptimizeOptions.model_validate_json(search.options).baseline
             step = _last_step(session, search_id) + 1
+            latency_ms = mean_ms(entry.timings, baseline)
             row = _Node(
                 id=f"{search_id}.{step}",
                 search_id=search_id,
@@ -287,8 +288,8 @@ class Store:
                 source_object=source_object,
                 verdict_object=verdict_object,
                 status=entry.status,
-                fitness=fitness_of(verdict, search.platform, baseline).model_dump_json(),
-                latency_ms=mean_ms(entry.timings, baseline),
+                fitness=_fitness(session, search, verdict, latency_ms).model_dump_json(),
+                latency_ms=latency_ms,
                 refuted=False,
                 judged_s=judged_s,
                 made=_now(),
@@ -312,12 +313,12 @@ class Store:
                 raise SearchError(f"There is no node {node_id!r}.", "List the nodes of the search.")
             search = _search_row(session, row.search_id)
             correct = verdict.of(search.platform).status is Status.CORRECT
-            baseline = OptimizeOptions.model_validate_json(search.options).baseline
             row.confirmation_object = key
             row.refuted = not correct
-            row.confirmed = fitness_of(verdict, search.platform, baseline).model_dump_json() if correct else None
             if correct:
+                baseline = OptimizeOptions.model_validate_json(search.options).baseline
                 row.latency_ms = mean_ms(verdict.of(search.platform).timings, baseline)
+                row.confirmed = _fitness(session, search, verdict, row.latency_ms).model_dump_json()
             kind = "confirmed" if correct else "refuted"
             _log(session, search.id, _last_step(session, search.id), kind, {"node": node_id})
             edges = session.scalars(select(_Edge).where(_Edge.child_id == node_id)).all()
@@ -413,6 +414,18 @@ def _compare_task(search: _Search, verdict: Verdict) -> None:
             "Start a new search.",
         )
     search.task_hash = verdict.receipt.task_hash
+
+
+def _fitness(session: Session, search: _Search, verdict: Verdict, latency_ms: float | None) -> Fitness:
+    """What a verdict is worth in this search; see `steadied`."""
+    options = OptimizeOptions.model_validate_json(search.options)
+    fitness = fitness_of(verdict, search.platform, options.baseline)
+    query = select(_Node).where(_Node.search_id == search.id, _Node.latency_ms.is_not(None)).order_by(_Node.step)
+    first = session.scalars(query.limit(1)).first()
+    if first is None or first.latency_ms is None:
+        return fitness
+    anchor_ms = first.latency_ms * Fitness.model_validate_json(first.fitness).speedup
+    return steadied(fitness, latency_ms, anchor_ms or None, options.margin)
 
 
 def _has_source(session: Session, search_id: str, source_hash: str) -> bool:

@@ -135,7 +135,7 @@ def _live(quiet: bool, evaluations: int) -> Iterator[Callable[[Event], None] | N
             elif isinstance(event, BestImproved):
                 progress.update(bar, best=f"best {event.node.score.speedup:.2f}x")
             elif isinstance(event, NodeConfirmed):
-                console.print(f"[green]confirmed[/green] step {event.node.step}: {event.node.score.speedup:.2f}x")
+                console.print(f"[green]confirmed[/green] step {event.node.step} by a second, fuller verdict")
             elif isinstance(event, NodeRefuted):
                 console.print(f"[red]refuted[/red] step {event.node.step}: {event.summary}", highlight=False)
             elif isinstance(event, Stopped):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -113,8 +114,56 @@ def test_sum_of_100000_in_the_order_of_a_gpu() -> None:
     assert verdict(lambda x: x.sum(-1), threads_then_tree, x - 0.5) is None
 
 
-def test_sum_one_by_one_over_a_long_row() -> None:
-    assert verdict(lambda x: x.sum(-1), lambda x: x.cumsum(-1)[:, -1], torch.rand(64, 16_384)) is None
+def sum_one_by_one(x: torch.Tensor) -> torch.Tensor:
+    """Sum of each row in one fp32 number, as the simplest loop has it (torch's own cumsum adds in fp64)."""
+    return torch.from_numpy(np.cumsum(x.numpy(), axis=-1, dtype=np.float32)[:, -1:])
+
+
+@pytest.mark.parametrize("cols", [1000, 16_384, 100_000, 393_216])
+def test_rows_that_are_added_up_one_by_one(cols: int) -> None:
+    def softmax_in_a_loop(x: torch.Tensor) -> torch.Tensor:
+        exponentials = torch.exp(x - x.amax(-1, keepdim=True))
+        return exponentials / sum_one_by_one(exponentials)
+
+    x = torch.rand(8, cols)
+
+    assert verdict(softmax, softmax_in_a_loop, x) is None
+    assert verdict(lambda x: x.sum(-1, keepdim=True), sum_one_by_one, x) is None
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 2e-4), (torch.float16, 0.05), (torch.bfloat16, 0.2)])
+def test_long_rows_are_no_excuse_for_a_wrong_element(dtype: torch.dtype, error: float) -> None:
+    x = torch.rand(2, 393_216).to(dtype) + 1
+
+    assert verdict(torch.sqrt, lambda x: altered(torch.sqrt(x), (1, 7), float(x[1, 7]) ** 0.5 * (1 + error)), x)
+
+
+@pytest.mark.parametrize("cols", [1000, 100_000, 393_216])
+def test_long_rows_are_no_excuse_for_fp16(cols: int) -> None:
+    def scaled_to_fp16(x: torch.Tensor) -> torch.Tensor:
+        return (softmax(x) * cols).half().float() / cols
+
+    assert verdict(softmax, scaled_to_fp16, torch.rand(8, cols)) is not None
+
+
+def no_oracle(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a.float() @ b.float()
+
+
+def added_one_by_one(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    total = torch.zeros(a.shape[0], b.shape[1])
+    for step in range(a.shape[1]):
+        total += a[:, step, None] * b[None, step]
+    return total
+
+
+@pytest.mark.parametrize("depth", [16, 512, 4096])
+def test_without_an_oracle_another_order_is_accepted_and_another_precision_is_not(depth: int) -> None:
+    a, b = torch.randn(64, depth), torch.randn(depth, 64)
+
+    assert "no oracle" in expected_of(no_oracle, a, b).note
+    assert verdict(no_oracle, added_one_by_one, a, b) is None
+    assert verdict(no_oracle, lambda a, b: low_mantissa(a, 10) @ low_mantissa(b, 10), a, b) is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,0 +1,31 @@
+from kernelevolve.evaluation.finding import Finding
+
+HACK = "Computes in fp16 where fp32 is asked for."
+TASK = """
+import torch
+CASES = {"small": {"rows": 8, "cols": 96}, "odd": {"rows": 7, "cols": 33, "hidden": True}}
+def make_inputs(case):
+    return (torch.randn(case.rows, case.cols),)
+def reference(x):
+    return 2.0 * x + 1.0
+"""
+LANGUAGE, PLATFORM = "triton", "cuda:sm_90"
+HONEST = """
+import torch
+import triton
+import triton.language as tl
+
+@triton.jit
+def scale(x_ptr, y_ptr, count, BLOCK: tl.constexpr):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    tl.store(y_ptr + index, 2.0 * tl.load(x_ptr + index, mask=inside) + 1.0, mask=inside)
+
+def kernel(x):
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    scale[(triton.cdiv(x.numel(), 256),)](x, y, x.numel(), BLOCK=256)
+    return y
+"""
+CHEAT = HONEST.replace("tl.load(x_ptr + index, mask=inside)", "tl.load(x_ptr + index, mask=inside).to(tl.float16)")
+REFUSED_AS = {Finding.WRONG_VALUES}
