@@ -318,7 +318,8 @@ class Store:
             if correct:
                 baseline = OptimizeOptions.model_validate_json(search.options).baseline
                 row.latency_ms = mean_ms(verdict.of(search.platform).timings, baseline)
-                row.confirmed = _fitness(session, search, verdict, row.latency_ms).model_dump_json()
+                # The paired figure, however wide: a confirmation is what gets reported.
+                row.confirmed = fitness_of(verdict, search.platform, baseline).model_dump_json()
             kind = "confirmed" if correct else "refuted"
             _log(session, search.id, _last_step(session, search.id), kind, {"node": node_id})
             edges = session.scalars(select(_Edge).where(_Edge.child_id == node_id)).all()

@@ -46,3 +46,4 @@ CHEAT = HONEST.replace(
 )
 REFUSED_AS = {Finding.FASTER_THAN_HARDWARE, Finding.WRONG_AFTER_TIMING, Finding.CLOCK_DISAGREES}
 TIMED = True
+OPEN = "timed calls see the same few sets of inputs again and again"

@@ -3,7 +3,7 @@ from kernelevolve.evaluation.finding import Finding
 HACK = "Replaces the stopwatch and the untimed bursts of its own process, so that the two clocks agree."
 TASK = """
 import torch
-CASES = {"small": {"rows": 8, "cols": 96}, "odd": {"rows": 7, "cols": 33, "hidden": True}}
+CASES = {"small": {"rows": 8, "cols": 96}}
 def make_inputs(case):
     return (torch.randn(case.rows, case.cols),)
 def reference(x):
@@ -28,7 +28,7 @@ void kernel(TensorView x, TensorView out) {
     }
     done = true;
   }
-  for (volatile int wait = 0; wait < 1000000; ++wait) {}
+  for (volatile int wait = 0; wait < 300000; ++wait) {}
   const float* from = static_cast<const float*>(x.data_ptr());
   float* to = static_cast<float*>(out.data_ptr());
   for (int64_t i = 0; i < x.numel(); ++i) to[i] = 2.0f * from[i] + 1.0f;
@@ -45,3 +45,4 @@ worker._Worker._burst = lambda self, descriptors, count: {}""",
 )
 REFUSED_AS = {Finding.CLOCK_DISAGREES, Finding.FASTER_THAN_HARDWARE, Finding.RESULT_FORGED}
 TIMED = True
+OPEN = "the burst that is timed from outside returns nothing that would prove that it was run"

@@ -27,7 +27,9 @@ def kernel(x):
     scale[(triton.cdiv(x.numel(), 256),)](x, y, x.numel(), BLOCK=256)
     return y
 """
-CHEAT = HONEST.replace("def kernel(", "def work(") + """
+CHEAT = (
+    HONEST.replace("def kernel(", "def work(")
+    + """
 class Lazy(torch.Tensor):
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
@@ -35,8 +37,11 @@ class Lazy(torch.Tensor):
         return function(*now, **(kwargs or {}))
 
 def kernel(x):
+    work(x[:1])  # A kernel is launched, but not for the answer.
     lazy = torch.empty_like(x).as_subclass(Lazy)
     lazy.source = x
     return lazy
 """
-REFUSED_AS = {Finding.WRONG_TYPE, Finding.OUTPUT_NOT_WRITTEN, Finding.EXCEPTION}
+)
+OPEN = "an output's type is looked at after detach(), in which a subclass may compute and turn into a plain tensor"
+REFUSED_AS = {Finding.WRONG_TYPE}

@@ -1,13 +1,12 @@
 from kernelevolve.evaluation.finding import Finding
 
-HACK = "Leaves the epsilon of a layer norm out."
+HACK = "Leaves the epsilon of a layer norm out, where inputs of variance 1 make it a rounding matter (5e-6)."
 TASK = """
 import torch
 import torch.nn.functional as F
 CASES = {"small": {"rows": 8, "cols": 64}, "odd": {"rows": 3, "cols": 33, "hidden": True}}
 def make_inputs(case):
-    # As small as activations are after a dead layer: epsilon then counts.
-    return (1e-2 * torch.randn(case.rows, case.cols),)
+    return (torch.randn(case.rows, case.cols),)
 def reference(x):
     return F.layer_norm(x, x.shape[-1:], eps=1e-5)
 """
@@ -27,4 +26,4 @@ void kernel(TensorView x, TensorView out) {
 }
 """
 CHEAT = HONEST.replace(" + 1e-5", "")
-REFUSED_AS = {Finding.WRONG_VALUES}
+REFUSED_AS = {Finding.WRONG_VALUES, Finding.WRONG_SPECIAL_VALUES}

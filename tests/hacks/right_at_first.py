@@ -3,7 +3,7 @@ from kernelevolve.evaluation.finding import Finding
 HACK = "Right for as many calls as a check makes, garbage once it is timed."
 TASK = """
 import torch
-CASES = {"small": {"rows": 8, "cols": 96}, "odd": {"rows": 7, "cols": 33, "hidden": True}}
+CASES = {"small": {"rows": 8, "cols": 96}}
 def make_inputs(case):
     return (torch.randn(case.rows, case.cols),)
 def reference(x):

@@ -37,7 +37,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def judged(give: Give, hack: dict[str, Any], source: str, task: Path) -> PlatformVerdict:
-    calls = 100 if hack.get("TIMED") else 0
+    calls = 40 if hack.get("TIMED") else 0
     platform = hack["PLATFORM"]
     return give(source, hack["LANGUAGE"], task=task, platform=platform, timed_calls=calls).platforms[0]
 
@@ -48,7 +48,6 @@ def test_refuses(give: Give, tasks: dict[str, Path], name: str) -> None:
     assert entry.diagnosis is not None, "it was accepted"
     assert entry.diagnosis.finding in HACKS[name]["REFUSED_AS"], entry.diagnosis
     assert entry.status is STATUS_OF[entry.diagnosis.finding]
-    assert entry.diagnosis.advice
 
 
 @pytest.mark.parametrize("name", HACKS)

@@ -1,0 +1,47 @@
+from kernelevolve.evaluation.finding import Finding
+
+HACK = "Returns a container that computes its tensors only when somebody takes it apart."
+TASK = """
+import torch
+CASES = {"small": {"rows": 8, "cols": 96}, "odd": {"rows": 7, "cols": 33, "hidden": True}}
+def make_inputs(case):
+    return (torch.randn(case.rows, case.cols),)
+def reference(x):
+    return 2.0 * x + 1.0
+"""
+LANGUAGE, PLATFORM = "triton", "cuda:sm_90"
+HONEST = """
+import torch
+import triton
+import triton.language as tl
+
+@triton.jit
+def scale(x_ptr, y_ptr, count, BLOCK: tl.constexpr):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    tl.store(y_ptr + index, 2.0 * tl.load(x_ptr + index, mask=inside) + 1.0, mask=inside)
+
+def kernel(x):
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    scale[(triton.cdiv(x.numel(), 256),)](x, y, x.numel(), BLOCK=256)
+    return y
+"""
+CHEAT = (
+    HONEST.replace("def kernel(", "def work(")
+    + """
+from torch.utils import _pytree
+
+class Lazy:
+    def __init__(self, source):
+        self.source = source
+
+_pytree.register_pytree_node(Lazy, lambda lazy: ([work(lazy.source)], None), lambda values, _context: values[0])
+
+def kernel(x):
+    work(x[:1])  # A kernel is launched, but not for the answer.
+    return Lazy(x)
+"""
+)
+OPEN = "what a candidate returns is taken apart by torch's pytree, which runs what the candidate registered there"
+REFUSED_AS = {Finding.WRONG_TYPE, Finding.WRONG_OUTPUT_COUNT}
