@@ -20,7 +20,8 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """A table in the project's look; the columns in `right` hold numbers."""
     result = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        result.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        number = column in right
+        result.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
     return result
 
 
@@ -106,13 +107,12 @@ def timings_view(entry: PlatformVerdict) -> Table:
 
 
 def resources_view(resources: tuple[KernelResources, ...]) -> Table:
-    """What each compiled kernel takes."""
+    """What each compiled kernel takes on its platform."""
     numbers = ("registers", "spills", "shared", "code", "occupancy")
-    result = table("kernel", "target", *numbers, "limited by", right=numbers)
+    result = table("kernel", *numbers, "limited by", right=numbers)
     for entry in resources:
         result.add_row(
             entry.kernel,
-            entry.target,
             _number(entry.registers),
             _number(entry.spills),
             _bytes(entry.shared_bytes),

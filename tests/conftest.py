@@ -53,7 +53,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def judge(state: Path) -> Iterator[Judge]:
     """A judge that all tests share: a candidate must not be able to harm the next one's."""
-    with Judge(state) as shared:
+    with Judge(state, many_triton=True) as shared:
         yield shared
 
 

@@ -208,9 +208,11 @@ def read_outputs(
     for index, (entry, tensor) in enumerate(zip(described, wanted, strict=True)):
         name = f"Output {index}" if len(wanted) > 1 else "The output"
         dtype = str(tensor.dtype).removeprefix("torch.")
-        if entry.get("type") != "Tensor" or not entry.get("exact_type") or entry.get("stride") is None:
+        if entry.get("type") != "Tensor" or entry.get("stride") is None:
             return wrong(
-                Finding.WRONG_TYPE, f"{name} is a {entry.get('type')} of a special kind.", "Return plain torch.Tensors."
+                Finding.WRONG_TYPE,
+                f"{name} is a {entry.get('type')}.",
+                "Return dense torch.Tensors, alone or in plain lists, tuples or dicts; no subclasses.",
             )
         if entry["device"] != ("cpu" if device == "cpu" else "cuda"):
             return wrong(Finding.WRONG_DEVICE, f"{name} is on {entry['device']}.", f"Return it on {device}.")

@@ -67,6 +67,10 @@ def plan_checks(state: TaskState, trials: int, limit_numel: int | None = None) -
     # Where inputs must be shrunk, time is short: trials past the first of each pair then go to the smallest case.
     more = pairs if limit_numel is None else [(small[0], dtype) for dtype in task.dtypes]
     chosen = [*pairs, *(more[number % len(more)] for number in range(trials - len(pairs)))]
+    # Trials of one case follow each other: what a candidate keeps from one is then stale in the next, not resized away.
+    chosen.sort(key=pairs.index)
+    if len(chosen) == len(pairs) and limit_numel is None:
+        chosen.append(chosen[-1])
     plain = [Check(*pair, trial=number, limit_numel=limit_numel) for number, pair in enumerate(chosen)]
     special = [
         Check(case, dtype, trial="special", special=True, limit_numel=limit_numel)
@@ -166,7 +170,7 @@ class Execution:
         diagnosis = checking.check(self._state, self._desk, self._worker, again, self._request.limit_s)
         self._outcome.checks += 1
         if diagnosis is not None:
-            self._outcome.refuse(diagnosis.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING}))
+            self._refuse_after_timing(diagnosis)
             return
         for baseline in dict.fromkeys(timing.baseline for timing in self._outcome.timings):
             chosen = [timing for timing in self._outcome.timings if timing.baseline == baseline]
@@ -185,7 +189,11 @@ class Execution:
         )
         sets = [inputs.map_tensors(torch.clone) for _ in range(copies)]
         baselines = {name: self._baseline(name, dtype, sets) for name in self._request.baselines}
-        slowest = max([_claimed(first, "first_ms"), *(estimate_ms(call, watch) for call in baselines.values())])
+        known = state.baseline_ms
+        for name, call in baselines.items():
+            if (case.name, dtype, name) not in known:
+                known[case.name, dtype, name] = estimate_ms(call, watch)
+        slowest = max(_claimed(first, "first_ms"), *(known[case.name, dtype, name] for name in baselines))
         budget_s = self._request.timing_budget_s / len(state.task.timed_cases)
         calls, rounds = self._plan_rounds(slowest + watch.flush_ms(), budget_s)
         samples: dict[str, list[list[float]]] = {name: [] for name in (*baselines, "candidate")}
@@ -264,13 +272,21 @@ class Execution:
         self._outcome.checks += 1
         if diagnosis is None:
             return True
-        self._outcome.refuse(diagnosis.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING}))
+        self._refuse_after_timing(diagnosis)
         return False
+
+    def _refuse_after_timing(self, diagnosis: Diagnosis) -> None:
+        """The candidate was right before it was timed, and is not any more."""
+        advice = f"It was right before. {diagnosis.advice} Keep nothing between calls; finish all work inside the call."
+        self._outcome.refuse(
+            diagnosis.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING, "advice": " ".join(advice.split())})
+        )
 
     def _clocks_agree(self, claimed: list[list[float]]) -> bool:
         """Compare what the worker claims with this process's own clock around whole bursts of calls.
 
-        The slope between a short and a long burst is the time of one call as seen from outside, launch included.
+        The slope between a short and a long burst is the time of one call as seen from outside, launch included. When
+        it looks too long, the worker is asked for its times again: the machine may have become busy since.
         """
         claim_ms = median(_per_round(claimed))
         long = max(4, min(2000, int(60 / max(claim_ms, 0.001))))
@@ -281,6 +297,8 @@ class Execution:
             seen.append((self._burst(long) - self._burst(short)) / (long - short))
             if seen[-1] <= 1.5 * claim_ms + slack_ms:
                 return True
+            again = self._worker.ask("time", self._request.limit_s, count=3, keep=False)
+            claim_ms = max(claim_ms, median(_claimed_times(again, 3)))
         self._outcome.refuse(
             Diagnosis(
                 finding=Finding.CLOCK_DISAGREES,
@@ -337,6 +355,7 @@ class Execution:
             )
             return False
         for baseline in self._request.baselines:
+            self._state.baseline_ms[case.name, dtype, baseline] = median(_per_round(samples[baseline]))
             interval = paired_interval(_per_round(samples[baseline]), mine)
             self._outcome.timings.append(
                 CaseTiming(

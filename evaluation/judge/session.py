@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from kernelevolve.evaluation.errors import KernelEvolveError, PlatformError
+from kernelevolve.evaluation.errors import KernelEvolveError, PlatformError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import evidence
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
@@ -266,7 +266,7 @@ class Session:
             if language.name == "triton":
                 with prepared.phase("compile"):
                     shapes = shapes_for_compile(state)
-                    prepared.compiled.update(cross_compile(worker, shapes, [platform.name], _BUILD_LIMIT_S))
+                    prepared.compiled.update(cross_compile(worker, shapes, [platform.name], _compile_limit(request)))
         except KernelEvolveError as error:
             worker.close()
             prepared.outcomes[platform.name] = _refused(error)
@@ -298,7 +298,7 @@ class Session:
                 return {}
             worker = start(interpreted=False)
             try:
-                return cross_compile(worker, shapes, targets, _BUILD_LIMIT_S)
+                return cross_compile(worker, shapes, targets, _compile_limit(request))
             finally:
                 worker.close()
 
@@ -381,6 +381,8 @@ class Session:
         results: list[PlatformVerdict] = []
         samples: dict[str, Any] = {}
         devices: dict[str, Any] = {}
+        if isinstance(prepared.failure, TaskError):
+            raise prepared.failure
         if prepared.failure is not None:
             refused = _refused(prepared.failure)
             results = [_platform_verdict(name, refused, None) for name in request.platforms]
@@ -500,6 +502,11 @@ def _sweep(scratch_root: Path) -> None:
     for folder in scratch_root.glob("*"):
         if not Path(f"/proc/{folder.name}").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _compile_limit(request: JudgeRequest) -> float:
+    """Seconds for recording a Triton candidate's launches, which runs its host code, and compiling them."""
+    return min(_BUILD_LIMIT_S, 3 * request.limit_s)
 
 
 def _within_reach(artifact: Artifact, scratch: Path) -> Artifact:

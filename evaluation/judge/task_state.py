@@ -46,6 +46,8 @@ class TaskState:
         self.self_test: TaskCheck | None = None
         self._elements: dict[str, int] = {}
         self.shapes: dict[str, Any] | None = None
+        self.baseline_ms: dict[tuple[str, str, str], float] = {}
+        """Time of one call of each baseline by (case, dtype, baseline), from its last measurement: plans the next."""
 
     @property
     def task(self) -> Task:

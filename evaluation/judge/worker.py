@@ -25,7 +25,6 @@ from kernelevolve.evaluation.judge import sandbox
 from kernelevolve.evaluation.judge.arena import Arena, aligned
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
-from kernelevolve.evaluation.judge.oracle import output_tensors
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
 from kernelevolve.evaluation.tasks.program import seeded
@@ -239,26 +238,26 @@ class _Worker:
         """Copy outputs into the arena `outputs`; describe each as it was returned."""
         described, offset = [], 0
         arena = self._arenas["outputs"]
-        addresses = [(tensor.untyped_storage().data_ptr(), tensor.data_ptr()) for tensor in inputs if tensor.numel()]
-        for value in output_tensors(result):
-            if isinstance(value, bool | int | float):
+        taken = [_span(tensor) for tensor in inputs if tensor.numel()]
+        for value in _returned(result):
+            if type(value) in (bool, int, float):
                 value = torch.tensor(value)
-            if not isinstance(value, torch.Tensor):
+            # By the exact type, before anything of the value's own is called: a subclass could do its work only now.
+            if type(value) not in (torch.Tensor, torch.nn.Parameter):
                 described.append({"type": type(value).__name__})
                 continue
             value = value.detach()
             nbytes = value.numel() * value.element_size()
             entry: dict[str, Any] = {
                 "type": "Tensor",
-                "exact_type": type(value) in (torch.Tensor, torch.nn.Parameter),
                 "shape": list(value.shape),
                 "stride": list(value.stride()) if value.layout == torch.strided else None,
                 "dtype": str(value.dtype).removeprefix("torch."),
                 "device": value.device.type,
-                "aliases": value.numel() > 0 and any(value.data_ptr() == pointer for _storage, pointer in addresses),
+                "aliases": value.numel() > 0 and any(_overlap(_span(value), span) for span in taken),
             }
             described.append(entry)
-            if offset + aligned(nbytes) > arena.nbytes or not entry["exact_type"] or entry["stride"] is None:
+            if offset + aligned(nbytes) > arena.nbytes or entry["stride"] is None:
                 continue
             view = arena.tensor(offset, value.shape, _dense(value.shape), value.dtype)
             view.copy_(value)
@@ -397,6 +396,29 @@ class _Worker:
     def _synchronize(self) -> None:
         if self._device != "cpu":
             torch.cuda.synchronize()
+
+
+def _returned(value: Any) -> list[Any]:
+    """The leaves of what an entry point returned. Only plain containers are opened: others may run code then."""
+    if value is None:
+        return []
+    if type(value) in (list, tuple):
+        return [leaf for item in value for leaf in _returned(item)]
+    if type(value) is dict:
+        return [leaf for item in value.values() for leaf in _returned(item)]
+    return [value]
+
+
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
+    """First address of a tensor's elements, and the one behind the last."""
+    if tensor.layout != torch.strided:
+        return 0, 0
+    last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+
+def _overlap(left: tuple[int, int], right: tuple[int, int]) -> bool:
+    return left[0] < right[1] and right[0] < left[1]
 
 
 def _dense(shape: Any) -> list[int]:

@@ -32,4 +32,3 @@ void kernel(TensorView x, TensorView out) {
 }
 """
 REFUSED_AS = {Finding.WRONG_VALUES}
-OPEN = "trials take the cases in turn, so that the same shape never comes twice in a row with other data"

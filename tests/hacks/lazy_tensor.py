@@ -43,5 +43,4 @@ def kernel(x):
     return lazy
 """
 )
-OPEN = "an output's type is looked at after detach(), in which a subclass may compute and turn into a plain tensor"
 REFUSED_AS = {Finding.WRONG_TYPE}

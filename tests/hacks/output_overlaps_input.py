@@ -30,5 +30,4 @@ def kernel(x):
     return y
 """
 CHEAT = HONEST.replace("return y", "return rows")
-OPEN = "an output counts as an input's memory only when both begin at the same address"
 REFUSED_AS = {Finding.OUTPUT_ALIASES_INPUT}

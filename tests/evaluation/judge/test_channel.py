@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test fails because the machine is busy."""
 
 Pair = tuple[Channel, socket.socket]
 
@@ -63,7 +66,7 @@ def in_thread(work: Callable[[], Any]) -> threading.Thread:
     return thread
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(st.lists(bodies, min_size=1, max_size=5))
 def test_messages_arrive_whole_and_in_order(sent: list[dict[str, Any]]) -> None:
     ours, theirs = socket.socketpair()
@@ -106,7 +109,7 @@ def test_descriptors_travel_with_their_message(pair: Pair, tmp_path: Path) -> No
         os.close(descriptor)
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(bodies, st.data())
 def test_a_message_may_come_in_pieces(body: dict[str, Any], data: st.DataObject) -> None:
     ours, theirs = socket.socketpair()
@@ -157,7 +160,7 @@ def _send_quietly(connection: socket.socket, data: bytes) -> None:
         connection.sendall(data)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(PATIENT, max_examples=200)
 @given(st.binary(max_size=200))
 def test_random_bytes_never_do_more_than_hang_up(garbage: bytes) -> None:
     ours, theirs = socket.socketpair()

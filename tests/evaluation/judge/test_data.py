@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils._pytree import tree_leaves
 
@@ -27,6 +27,9 @@ from kernelevolve.evaluation.judge.data import (
 )
 from kernelevolve.evaluation.task import Layout, SpecialValue
 from kernelevolve.evaluation.tasks.program import Inputs
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test fails because the machine is busy."""
 
 DTYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int8, torch.uint8,
@@ -100,7 +103,7 @@ def through_an_arena(inputs: Inputs, extra: list[torch.Tensor], layout: Layout) 
     return args, kwargs, rebuilt_extra
 
 
-@settings(deadline=None, max_examples=150)
+@settings(PATIENT, max_examples=150)
 @given(arguments, st.lists(tensors(), max_size=2), st.sampled_from(Layout))
 def test_what_is_placed_is_rebuilt(given_arguments: tuple[Any, Any], extra: list[torch.Tensor], layout: Layout) -> None:
     args, kwargs = given_arguments
@@ -112,7 +115,7 @@ def test_what_is_placed_is_rebuilt(given_arguments: tuple[Any, Any], extra: list
     assert same(extra, rebuilt_extra)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(PATIENT, max_examples=100)
 @given(st.lists(tensors(), min_size=1, max_size=4), st.sampled_from(Layout))
 def test_no_tensor_overlaps_another(given_tensors: list[torch.Tensor], layout: Layout) -> None:
     arena = Arena.create(arena_bytes(Inputs(tuple(given_tensors)), layout), "cpu")
@@ -139,7 +142,7 @@ def last_offset(view: torch.Tensor) -> int:
     return sum((size - 1) * step for size, step in zip(view.shape, view.stride(), strict=True))
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(tensors().filter(lambda tensor: tensor.dim() > 0 and tensor.numel() > 0))
 def test_strided_inputs_have_a_padded_last_dimension(tensor: torch.Tensor) -> None:
     view = through_an_arena(Inputs((tensor,)), [], Layout.STRIDED)[0][0]
@@ -150,7 +153,7 @@ def test_strided_inputs_have_a_padded_last_dimension(tensor: torch.Tensor) -> No
         assert not view.is_contiguous()
 
 
-@settings(deadline=None)
+@settings(PATIENT)
 @given(tensors().filter(lambda tensor: tensor.numel() > 0))
 def test_offset_inputs_are_dense_and_unaligned(tensor: torch.Tensor) -> None:
     view = through_an_arena(Inputs((tensor,)), [], Layout.OFFSET)[0][0]

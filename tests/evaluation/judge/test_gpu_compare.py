@@ -47,6 +47,10 @@ for count, dtype, special, rtol, atol in (
     (777, torch.float32, True, 0.0, 0.0),
     (777, torch.float16, True, 0.0, 0.0),
     (500, torch.float64, False, 1e-3, 1e-3),
+    (500, torch.float64, True, 0.0, 0.0),
+    (777, torch.float32, True, 1e-3, 1e-3),
+    (777, torch.float16, True, 1e-2, 0.0),
+    (777, torch.float16, False, 0.0, 1e-2),
 ):
     low, truth, mine = data(count, dtype, special)
     name = str(dtype).removeprefix("torch.")
@@ -56,7 +60,7 @@ for count, dtype, special, rtol, atol in (
     plain = oracle._tally_with_torch(low, truth, mine, tolerance, 1e-3, eps)
     rounding = oracle._rounding(dtype)
     print(json.dumps({
-        "case": f"{name} {count} {special}",
+        "case": f"{name} {count} {special}" + (f" {rtol:g} {atol:g}" if rtol or atol else ""),
         "tally": [vars(fused), vars(plain)],
         "scale": [gpu_compare.scale_sums(low, truth, rounding), oracle._scale_with_torch(low, truth, rounding)],
     }))
@@ -97,4 +101,5 @@ def test_something_was_compared(results: list[dict[str, Any]]) -> None:
 
     assert by_case["float32 777 True"]["bad"] > 10
     assert by_case["float32 777 True"]["first"] < 12
-    assert by_case["float64 500 False"]["bad"] >= 2
+    assert by_case["float64 500 False 0.001 0.001"]["bad"] >= 2
+    assert by_case["float32 777 True 0.001 0.001"]["bound_square"] > 0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernelevolve.evaluation.judge.roofline import SLACK, floor_ms
 from kernelevolve.evaluation.platform import Quantity, SpecSheet
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test fails because the machine is busy."""
 
 
 def quantity(value: float, unit: str = "") -> Quantity:
@@ -60,6 +63,7 @@ def test_a_task_that_states_no_operations_is_bound_by_bytes(flops: float | None)
     assert floor_ms(sheet(float32=1.0), "float32", 1e9, flops) == pytest.approx(1.0)
 
 
+@settings(PATIENT)
 @given(
     moved=st.floats(0, 1e15),
     more=st.floats(0, 1e15),

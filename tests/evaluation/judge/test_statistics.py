@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kernelevolve.evaluation.judge.statistics import (
@@ -17,6 +17,9 @@ from kernelevolve.evaluation.judge.statistics import (
     paired_interval,
 )
 from kernelevolve.evaluation.verdict import Interval, Speed
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test fails because the machine is busy."""
 
 TIMES = st.floats(min_value=1e-4, max_value=1e4)
 PAIRS = st.lists(st.tuples(TIMES, TIMES), min_size=1, max_size=40)
@@ -77,6 +80,7 @@ def test_coverage_holds_for_a_skewed_distribution(count: int) -> None:
     assert covered == pytest.approx(coverage, abs=0.006)
 
 
+@settings(PATIENT)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
 def test_median_is_the_usual_one(values: list[float]) -> None:
     assert median(values) == pytest.approx(float(np.median(values)), abs=1e-9)
@@ -87,6 +91,7 @@ def test_median_of_nothing_is_refused() -> None:
         median([])
 
 
+@settings(PATIENT)
 @given(PAIRS)
 def test_the_interval_holds_the_speedup(pairs: list[tuple[float, float]]) -> None:
     baseline, candidate = ([pair[side] for pair in pairs] for side in (0, 1))
@@ -97,6 +102,7 @@ def test_the_interval_holds_the_speedup(pairs: list[tuple[float, float]]) -> Non
     assert result.rounds == len(pairs)
 
 
+@settings(PATIENT)
 @given(PAIRS, st.floats(1e-3, 1e3))
 def test_the_unit_of_time_does_not_matter(pairs: list[tuple[float, float]], unit: float) -> None:
     baseline, candidate = ([pair[side] for pair in pairs] for side in (0, 1))
@@ -107,6 +113,7 @@ def test_the_unit_of_time_does_not_matter(pairs: list[tuple[float, float]], unit
     assert (one.low, one.speedup, one.high) == pytest.approx((other.low, other.speedup, other.high))
 
 
+@settings(PATIENT)
 @given(PAIRS)
 def test_swapping_the_sides_mirrors_the_interval(pairs: list[tuple[float, float]]) -> None:
     baseline, candidate = ([pair[side] for pair in pairs] for side in (0, 1))
@@ -151,6 +158,7 @@ def test_words(low: float, speedup: float, high: float, word: Speed) -> None:
     assert interval(low, speedup, high).verdict(margin=0.01) is word
 
 
+@settings(PATIENT)
 @given(st.tuples(*[st.floats(0.2, 5.0)] * 3), st.floats(0.001, 0.1))
 def test_faster_mirrored_is_slower(numbers: tuple[float, float, float], margin: float) -> None:
     low, speedup, high = sorted(numbers)
