@@ -130,7 +130,7 @@ def check_on(
     except CandidateError as error:
         where = ", ".join(f"{key} {value}" for key, value in what.where().items())
         raise CandidateError(error.finding, f"{error.summary} At: {where}.", error.advice, error.log) from error
-    got = read_outputs(reply["outputs"], expected, arena, state.device, what.where())
+    got = read_outputs(reply.get("outputs"), expected, arena, state.device, what.where())
     if isinstance(got, Diagnosis):
         return got
     diagnosis = compare(expected, got, state.task.tolerances, what.where())
@@ -208,12 +208,16 @@ def read_outputs(
     for index, (entry, tensor) in enumerate(zip(described, wanted, strict=True)):
         name = f"Output {index}" if len(wanted) > 1 else "The output"
         dtype = str(tensor.dtype).removeprefix("torch.")
+        if not isinstance(entry, dict) or not {"type"} <= entry.keys():
+            return wrong(Finding.RESULT_FORGED, f"{name} was described as {str(entry)[:80]}.")
         if entry.get("type") != "Tensor" or entry.get("stride") is None:
             return wrong(
                 Finding.WRONG_TYPE,
                 f"{name} is a {entry.get('type')}.",
                 "Return dense torch.Tensors, alone or in plain lists, tuples or dicts; no subclasses.",
             )
+        if not {"device", "dtype", "shape", "aliases"} <= entry.keys():
+            return wrong(Finding.RESULT_FORGED, f"{name} was described as {str(entry)[:80]}.")
         if entry["device"] != ("cpu" if device == "cpu" else "cuda"):
             return wrong(Finding.WRONG_DEVICE, f"{name} is on {entry['device']}.", f"Return it on {device}.")
         if entry["dtype"] != dtype:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -145,9 +146,17 @@ class Judge:
             described: dict[str, Any] = self._reply(self._send({"do": "describe_task", "task": task}), None)["task"]
         return described
 
+    def ping(self) -> int:
+        """Process id of the judge, which answers when it has nothing else to do."""
+        with self._lock:
+            return int(self._reply(self._send({"do": "ping"}), None)["pid"])
+
     def _send(self, body: dict[str, Any]) -> int:
         self._next_id += 1
-        self._channel.send({"id": self._next_id, **body})
+        try:
+            self._channel.send({"id": self._next_id, **body})
+        except ChannelClosedError as error:
+            raise _judge_ended() from error
         return self._next_id
 
     def _reply(self, request_id: int, progress: Progress | None) -> dict[str, Any]:
@@ -155,11 +164,7 @@ class Judge:
             try:
                 body = self._channel.receive().body
             except ChannelClosedError as error:
-                raise KernelEvolveError(
-                    Finding.INTERNAL,
-                    "The judge's process ended.",
-                    "It may have run out of memory: see stderr, or try smaller cases.",
-                ) from error
+                raise _judge_ended() from error
             if body.get("id") != request_id:
                 continue
             if "progress" in body:
@@ -188,8 +193,20 @@ class Judge:
             self._process = None
 
 
+def _judge_ended() -> KernelEvolveError:
+    return KernelEvolveError(
+        Finding.INTERNAL,
+        "The judge's process ended.",
+        "It may have run out of memory: see stderr, or try smaller cases.",
+    )
+
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
+
+
 def _host_environment() -> dict[str, str]:
-    environment = dict(os.environ)
+    # Candidates run in forks of the host: nothing that looks like a secret may be in its memory.
+    environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
     # numpy's BLAS would start threads at import, and a process with threads must not fork.
     environment["OPENBLAS_NUM_THREADS"] = "1"
     environment.pop("TRITON_INTERPRET", None)

@@ -151,6 +151,7 @@ class Execution:
                 self._outcome.notes.append(f"special values not tried: {error.summary}")
                 continue
             self._outcome.checks += 1
+            self._outcome.notes.extend(self._state.oracle_notes(what.case, what.dtype))
             if diagnosis is not None:
                 self._outcome.refuse(diagnosis)
                 return False

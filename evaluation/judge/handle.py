@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
-from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
 
 _LOG_BYTES = 3000
@@ -111,7 +111,7 @@ class WorkerHandle:
         code = None
         if not self._closed and select.select([self._status_pipe], [], [], 5.0)[0]:
             words = os.read(self._status_pipe, 64).split()
-            code = int(words[0]) if words else None
+            code = int(words[0]) if words and words[0].lstrip(b"-").isdigit() else None
         log = self._log()
         self.close()
         doing = _WORDS.get(doing, doing)
@@ -172,11 +172,18 @@ _WORDS = {
 }
 
 
+_BLAMING = (Status.RUNTIME_ERROR, Status.COMPILE_ERROR, Status.RULE_VIOLATION)
+_CANDIDATE_FINDINGS = (
+    *(finding for finding, status in STATUS_OF.items() if status in _BLAMING),
+    Finding.NOT_CHECKABLE,
+    Finding.LANGUAGE_ON_PLATFORM,
+)
+"""What a worker may say went wrong."""
+
+
 def _failure(reply: dict[str, Any], doing: str) -> KernelEvolveError:
-    try:
-        finding = Finding(reply.get("finding", Finding.EXCEPTION))
-    except ValueError:
-        finding = Finding.EXCEPTION
+    # A candidate may speak here: it must not be able to blame the judge or the platform.
+    finding = next((known for known in _CANDIDATE_FINDINGS if known == reply.get("finding")), Finding.EXCEPTION)
     summary, advice = str(reply["failed"])[:2000], str(reply.get("advice", ""))[:2000]
     if finding is Finding.OUT_OF_MEMORY:
         advice = advice or "Use smaller buffers, or free them earlier."

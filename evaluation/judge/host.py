@@ -184,6 +184,7 @@ class Host:
         def worker() -> None:
             from kernelevolve.evaluation.judge.worker import serve
 
+            os.close(status_pipe)
             serve(Channel(connection), specification)
 
         log = Path(specification["scratch"]) / "output.log"
@@ -257,6 +258,10 @@ class Host:
         os.close(child.pidfd)
         with contextlib.suppress(KeyError):
             self._poll.unregister(child.tie)
+        if child.role == "judge":
+            # Its client waits on a connection of which this process has a copy, so closing ours would not tell it.
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(child.tie)) as connection:
+                connection.shutdown(socket.SHUT_RDWR)
         if child.role == "worker":
             code = os.waitstatus_to_exitcode(status)
             with contextlib.suppress(OSError):

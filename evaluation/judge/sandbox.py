@@ -43,6 +43,8 @@ class Walls:
     """Most private memory, bytes; None on a GPU, whose driver reserves address space freely."""
     file_bytes: int = 2 << 30
     """Largest file it may write, bytes."""
+    also_readable: tuple[Path, ...] = ()
+    """Folders it may read besides the system's and the libraries'."""
 
 
 def die_with_parent() -> None:
@@ -117,8 +119,46 @@ def _landlock_abi() -> int:
     return max(0, int(_LIBC.syscall(_LANDLOCK_CREATE, None, 0, 1)))
 
 
+class Confinement:
+    """Landlock for a program that is about to be started, such as a compiler that reads an author's source.
+
+    The rules are made here, in the parent; `apply`, which runs between fork and exec, is two system calls. Where the
+    kernel has no Landlock, `apply` does nothing.
+
+    Args:
+        scratch: the only folder the program may write to.
+        readable: folders it may read besides the system's and the libraries'.
+    """
+
+    def __init__(self, scratch: Path, readable: tuple[Path, ...] = ()) -> None:
+        abi = _landlock_abi()
+        walls = Walls(scratch, device=False, memory_bytes=None, also_readable=readable)
+        self._ruleset = _ruleset(walls, abi) if abi >= 1 else None
+
+    def apply(self) -> None:
+        """Confine the calling process, for good."""
+        if self._ruleset is not None:
+            _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            if _LIBC.syscall(_LANDLOCK_RESTRICT, self._ruleset, 0) != 0:
+                raise OSError(ctypes.get_errno(), "landlock_restrict_self")
+
+    def close(self) -> None:
+        """Let go of the rules."""
+        if self._ruleset is not None:
+            os.close(self._ruleset)
+            self._ruleset = None
+
+
 def _landlock(walls: Walls, abi: int) -> None:
     """Allow reading the system and the libraries, writing the scratch folder, and nothing else."""
+    ruleset = _ruleset(walls, abi)
+    if _LIBC.syscall(_LANDLOCK_RESTRICT, ruleset, 0) != 0:
+        raise OSError(ctypes.get_errno(), "landlock_restrict_self")
+    os.close(ruleset)
+
+
+def _ruleset(walls: Walls, abi: int) -> int:
+    """Descriptor of the rules that stand for these walls."""
     every_right = (1 << _FS_BITS_BY_ABI.get(abi, 16)) - 1
     network = _NET_TCP if abi >= 4 else 0
     scope = _SCOPE_ABSTRACT_UNIX | _SCOPE_SIGNAL if abi >= 6 else 0
@@ -128,7 +168,7 @@ def _landlock(walls: Walls, abi: int) -> None:
     if ruleset < 0:
         raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
     read = _FS_READ | _FS_READ_DIR | _FS_EXECUTE
-    for path in _readable():
+    for path in (*_readable(), *walls.also_readable):
         _allow(ruleset, path, read, every_right)
     _allow(ruleset, walls.scratch, every_right, every_right)
     device = read | _FS_WRITE | _FS_TRUNCATE | _FS_IOCTL
@@ -140,9 +180,7 @@ def _landlock(walls: Walls, abi: int) -> None:
         _allow(ruleset, Path("/dev"), read, every_right)
         # The driver writes thread names and reads its limits there.
         _allow(ruleset, Path("/proc/self"), device, every_right)
-    if _LIBC.syscall(_LANDLOCK_RESTRICT, ruleset, 0) != 0:
-        raise OSError(ctypes.get_errno(), "landlock_restrict_self")
-    os.close(ruleset)
+    return int(ruleset)
 
 
 def _readable() -> Iterable[Path]:

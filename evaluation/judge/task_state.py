@@ -45,6 +45,7 @@ class TaskState:
         self._tolerances: dict[str, Tolerance] | None = None
         self.self_test: TaskCheck | None = None
         self._elements: dict[str, int] = {}
+        self._oracle_notes: dict[tuple[str, str], str] = {}
         self.shapes: dict[str, Any] | None = None
         self.baseline_ms: dict[tuple[str, str, str], float] = {}
         """Time of one call of each baseline by (case, dtype, baseline), from its last measurement: plans the next."""
@@ -103,6 +104,11 @@ class TaskState:
             self._compiled[dtype] = torch.compile(self.reference(dtype), dynamic=False)
         return self._compiled[dtype]
 
+    def oracle_notes(self, case: Case, dtype: str) -> list[str]:
+        """Where the oracle is weaker than float64 for a case, why; for the verdict."""
+        note = self._oracle_notes.get((case.name, dtype))
+        return [f"{case.name if not case.hidden else 'a hidden case'}, {dtype}: {note}"] if note else []
+
     def case_elements(self, case: Case) -> int:
         """Elements of all inputs of a case; found on the meta device, or 0 where the factory can't run there."""
         if case.name not in self._elements:
@@ -134,6 +140,8 @@ class TaskState:
         if special:
             inputs = plant_special_values(inputs, self.task.special_values, seed)
         expected = expect(self.reference(dtype), self.oracle(dtype), inputs)
+        if expected.note:
+            self._oracle_notes[case.name, dtype] = expected.note
         self._keep(key, inputs, expected)
         return inputs, expected
 

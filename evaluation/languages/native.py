@@ -27,6 +27,7 @@ from typing import Any
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, PlatformError
 from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge.sandbox import Confinement
 from kernelevolve.evaluation.language import Artifact, EntryPoint, Language
 from kernelevolve.evaluation.platform import Platform
 from kernelevolve.evaluation.resources import KernelResources
@@ -276,15 +277,22 @@ class CompileJob:
         # the system has no such limit (macOS), the compiler runs without it.
         shell = ["/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; exec "$@"', str(_MEMORY_LIMIT_KIB)]
         started = time.monotonic()
-        process = subprocess.Popen(
-            [*shell, *command],
-            cwd=self.unit.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+        # A source can make the compiler read files (`.incbin` in inline assembly, say), so it is confined too.
+        walls = Confinement(self.unit.parent, (self.cache_folder,)) if limit_s is None else None
+        try:
+            process = subprocess.Popen(
+                [*shell, *command],
+                cwd=self.unit.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "LC_ALL": "C", "TMPDIR": str(self.unit.parent)},
+                preexec_fn=walls.apply if walls is not None else None,
+            )
+        finally:
+            if walls is not None:
+                walls.close()
         try:
             output, _ = process.communicate(timeout=self.seconds_left if limit_s is None else limit_s)
         except subprocess.TimeoutExpired as error:

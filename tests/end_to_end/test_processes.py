@@ -151,6 +151,31 @@ def test_aborted_call_frees_judge_and_device(scale_task: Path, tmp_path: Path) -
     assert wait_until(lambda: lock_is_free("cpu"))
 
 
+@needs_landlock
+def test_compiler_cannot_be_made_to_read_the_judge_s_secrets(give: Give, state: Path) -> None:
+    give(SCALE_CPP)
+    steal = f'asm(".inc" "bin \\"{state}/seeds.jsonl\\"");\n'
+    diagnosis = give(steal + SCALE_CPP).platforms[0].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.finding is Finding.COMPILER_ERROR
+
+
+def test_client_is_told_when_its_judge_dies(scale_task: Path, tmp_path: Path) -> None:
+    with Judge(tmp_path) as judge:
+        os.kill(judge.ping(), signal.SIGKILL)
+        with pytest.raises(KernelEvolveError) as caught:
+            judge.judge(JudgeRequest(task=str(scale_task), candidate=Candidate(language="cpp", source=SCALE_CPP)))
+    assert caught.value.finding is Finding.INTERNAL
+
+
+def test_secrets_of_the_environment_do_not_reach_the_host(
+    scale_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "hush-4711")
+    with Judge(tmp_path) as judge:
+        assert b"hush-4711" not in Path(f"/proc/{judge.ping()}/environ").read_bytes()
+
+
 def test_warm_host_serves_several_clients_and_ends_when_told(scale_task: Path, tmp_path: Path) -> None:
     note = start_warm_host(tmp_path)
     try:
