@@ -114,7 +114,7 @@ class Task(Contract):
     special_values: tuple[SpecialValue, ...] = tuple(SpecialValue)
     """Special values planted in one trial; empty to plant none."""
     backward: bool = False
-    """Whether gradients are judged too."""
+    """Whether the task asks for gradients too. The judge does not check them yet, and its verdicts say so."""
     starting_points: tuple[Path, ...] = ()
     """Candidate files that are known to be correct, simplest first."""
     has_flops: bool = False

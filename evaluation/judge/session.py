@@ -418,7 +418,7 @@ class Session:
         prepared.phases_ms["self-test"] = (time.perf_counter() - began) * 1e3
         began = time.perf_counter()
         outcome = interpret(state, self._desk("cpu"), prepared.interpreter, request, tell)
-        outcome.notes.extend(test.notes)
+        outcome.notes.extend([*test.notes, *_unjudged(state)])
         outcome.phases_ms["interpret"] = (time.perf_counter() - began) * 1e3
         return outcome
 
@@ -448,7 +448,7 @@ class Session:
             if compiled.diagnosis is not None:
                 outcome.notes.append(f"resources are not known: {compiled.diagnosis.summary}")
         outcome.resources.extend(artifact.resources)
-        outcome.notes.extend([*artifact.notes, *test.notes])
+        outcome.notes.extend([*artifact.notes, *test.notes, *_unjudged(state)])
         return outcome
 
     def _desk(self, device: str) -> Desk:
@@ -502,6 +502,11 @@ def _sweep(scratch_root: Path) -> None:
     for folder in scratch_root.glob("*"):
         if not Path(f"/proc/{folder.name}").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unjudged(state: TaskState) -> list[str]:
+    """What the task asks for and this judge does not do."""
+    return ["the task sets BACKWARD, but gradients are not judged yet"] if state.task.backward else []
 
 
 def _compile_limit(request: JudgeRequest) -> float:
