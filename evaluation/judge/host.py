@@ -34,6 +34,8 @@ _GRACE_S = 0.5
 _NEEDED = (
     "numpy",
     "torch.utils._pytree",
+    # Any dispatch or function mode imports this at its first use: a second in every worker.
+    "torch._dynamo",
     "tvm_ffi",
     "kernelevolve.evaluation.judge.session",
     "kernelevolve.evaluation.judge.worker",
