@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from kernelevolve.evaluation.platform import Platform
+from kernelevolve.evaluation.platforms.cpu import cores, processor_name
 from kernelevolve.evaluation.receipt import Receipt, canonical_hash
 from kernelevolve.evaluation.verdict import PlatformVerdict
 from kernelevolve.evaluation.version import VERSION
@@ -52,12 +53,7 @@ def library_versions() -> dict[str, str]:
 @cache
 def machine_facts() -> dict[str, Any]:
     """Processor, cores and operating system."""
-    model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
-    return {"processor": model, "cores": len(os.sched_getaffinity(0)), "system": host_platform.platform()}
+    return {"processor": processor_name(), "cores": cores(), "system": host_platform.platform()}
 
 
 def device_facts(platform: Platform) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from kernelevolve.evaluation.judge.check import Check, Desk
 from kernelevolve.evaluation.judge.handle import WorkerHandle
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.roofline import SLACK, floor_ms
-from kernelevolve.evaluation.judge.statistics import median, paired_interval
+from kernelevolve.evaluation.judge.statistics import CONFIDENCE, median, paired_interval
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.judge.timing import Stopwatch, copies_for_rotation, estimate_ms
 from kernelevolve.evaluation.platform import SpecSheet
 from kernelevolve.evaluation.resources import KernelResources
 from kernelevolve.evaluation.task import Case, Layout
-from kernelevolve.evaluation.verdict import CaseTiming, Diagnosis, Speed, SpeedSummary
+from kernelevolve.evaluation.verdict import CaseTiming, Diagnosis, Interval, Speed, SpeedSummary
 
 MARGIN = {"cpu": 0.02, "cuda": 0.01}
 """Relative difference below which two kernels count as the same: what repeated timing of one kernel shows there."""
@@ -34,6 +34,8 @@ ROUNDS = 10
 _MIN_ROUNDS = 6
 """Fewest rounds whose whole range covers the median with 95 % (96.9 %)."""
 _MAX_ROUNDS = 30
+_LATE_CONFIDENCE = 0.99
+"""Coverage asked for once rounds were added."""
 
 
 @dataclass
@@ -257,8 +259,7 @@ class Execution:
         into.append(times)
 
     def _speed(self, samples: dict[str, list[list[float]]], baseline: str) -> Speed:
-        interval = paired_interval(*(_per_round(samples[side]) for side in (baseline, "candidate")))
-        return interval.verdict(MARGIN[self._kind])
+        return _interval(samples, baseline).verdict(MARGIN[self._kind])
 
     def _output_holds(self, reply: dict[str, Any], expected: Any, arena: Any, case: Case, dtype: str) -> bool:
         """The output of a timed call, in a round that the candidate can't foresee, must be right too."""
@@ -357,7 +358,7 @@ class Execution:
             return False
         for baseline in self._request.baselines:
             self._state.baseline_ms[case.name, dtype, baseline] = median(_per_round(samples[baseline]))
-            interval = paired_interval(_per_round(samples[baseline]), mine)
+            interval = _interval(samples, baseline)
             self._outcome.timings.append(
                 CaseTiming(
                     case=case.name,
@@ -373,6 +374,14 @@ class Execution:
                 )
             )
         return True
+
+
+def _interval(samples: dict[str, list[list[float]]], baseline: str) -> Interval:
+    """Speed-up with its interval. Rounds past the planned ones were made because the first were undecided; looking more
+    than once makes chance findings likelier, so they must be surer."""
+    mine = _per_round(samples["candidate"])
+    confidence = CONFIDENCE if len(mine) <= ROUNDS else _LATE_CONFIDENCE
+    return paired_interval(_per_round(samples[baseline]), mine, confidence)
 
 
 def _per_round(rounds: list[list[float]]) -> list[float]:

@@ -39,12 +39,15 @@ def median_interval_ranks(count: int, confidence: float = CONFIDENCE) -> tuple[i
     return rank, coverage
 
 
-def paired_interval(baseline_ms: Sequence[float], candidate_ms: Sequence[float]) -> Interval:
+def paired_interval(
+    baseline_ms: Sequence[float], candidate_ms: Sequence[float], confidence: float = CONFIDENCE
+) -> Interval:
     """Speed-up from paired rounds, with an interval.
 
     Args:
         baseline_ms: one time of the baseline for each round, milliseconds.
         candidate_ms: one time of the candidate for each round, milliseconds, measured next to it.
+        confidence: coverage the interval must reach.
 
     Raises:
         ValueError: no rounds, rounds that don't pair up, or a time that is not positive and finite.
@@ -55,7 +58,7 @@ def paired_interval(baseline_ms: Sequence[float], candidate_ms: Sequence[float])
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{value} ms is no time")
     ratios = sorted(base / time for base, time in zip(baseline_ms, candidate_ms, strict=True))
-    rank, coverage = median_interval_ranks(len(ratios))
+    rank, coverage = median_interval_ranks(len(ratios), confidence)
     return Interval(
         speedup=median(ratios),
         low=ratios[rank - 1],

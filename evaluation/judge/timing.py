@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from kernelevolve.evaluation.platforms.cpu import last_level_cache_bytes
 
 _CPU_FLUSH_LIMIT = 64 << 20
 """Bytes. Shared last-level caches of servers are larger, but writing them out would take longer than most kernels."""
 _PERSISTING_L2_LIMIT = 0x06
 """CU_LIMIT_PERSISTING_L2_CACHE_SIZE of cuda.h."""
-
-
-def cpu_cache_bytes() -> int:
-    """Size of the processor's last-level cache, from sysfs; 32 MiB where that says nothing."""
-    sizes = []
-    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        text = path.read_text().strip()
-        unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)
-        sizes.append(int(text.rstrip("KMG")) * unit)
-    return max(sizes, default=32 << 20)
 
 
 class Stopwatch:
@@ -50,7 +41,7 @@ class Stopwatch:
             self._synchronize = torch.cuda.synchronize
             self._driver = ctypes.CDLL("libcuda.so.1") if torch.version.hip is None else None
         else:
-            size = min(2 * cpu_cache_bytes(), _CPU_FLUSH_LIMIT)
+            size = min(2 * (last_level_cache_bytes() or _CPU_FLUSH_LIMIT), _CPU_FLUSH_LIMIT)
         self.flush_bytes = size
         self._flush_buffer = torch.zeros(size, dtype=torch.uint8, device=device)
         self._zero = self._flush_buffer.zero_
@@ -141,8 +132,3 @@ def copies_for_rotation(nbytes: int, free_bytes: int, flush_bytes: int) -> int:
         return 1
     wanted = 2 if nbytes > 4 * flush_bytes else 4
     return max(1, min(wanted, int(free_bytes * 0.5 // nbytes)))
-
-
-def spread(values: Sequence[float]) -> float:
-    """Largest over smallest, less one."""
-    return max(values) / min(values) - 1 if values and min(values) > 0 else float("inf")

@@ -119,6 +119,18 @@ def cross_compile(
         for outcome in outcomes.values():
             outcome.refuse(diagnosis_of(error))
         return outcomes
+    try:
+        _read_compiled(outcomes, reply)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # The worker's words are a claim; a shape of answer that it never gives was not its own.
+        for outcome in outcomes.values():
+            outcome.refuse(
+                Diagnosis(finding=Finding.RESULT_FORGED, summary=f"The worker's answer makes no sense: {error}.")
+            )
+    return outcomes
+
+
+def _read_compiled(outcomes: dict[str, Outcome], reply: dict[str, Any]) -> None:
     for target, outcome in outcomes.items():
         result = reply["compiled"][target]
         outcome.notes.extend(reply["notes"])
@@ -141,4 +153,3 @@ def cross_compile(
             )
         else:
             outcome.resources.extend(KernelResources.model_validate(entry) for entry in result["resources"])
-    return outcomes
