@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from kernelevolve.evaluation.contract import Contract
+from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
 from kernelevolve.evaluation.platform import Level
 from kernelevolve.evaluation.receipt import Receipt
@@ -58,6 +59,11 @@ class Diagnosis(Contract):
     def status(self) -> Status:
         """The status the finding implies."""
         return STATUS_OF[self.finding]
+
+    @classmethod
+    def of(cls, error: KernelEvolveError) -> Diagnosis:
+        """The diagnosis that an error amounts to."""
+        return cls(finding=error.finding, summary=error.summary, advice=error.advice, log=error.log)
 
 
 class Interval(Contract):

@@ -9,7 +9,7 @@ import torch
 
 from kernelevolve.evaluation.errors import CandidateError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.judge.arena import Arena, aligned
+from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.data import Placed, arena_bytes, place
 from kernelevolve.evaluation.judge.handle import WorkerHandle
 from kernelevolve.evaluation.judge.oracle import Expected, compare
@@ -238,10 +238,6 @@ def read_outputs(
             )
         if entry.get("offset") != offset:
             return wrong(Finding.RESULT_FORGED, f"{name} was not handed over where the judge expects it.")
-        strides, step = [], 1
-        for size in reversed(tensor.shape):
-            strides.append(step)
-            step *= max(size, 1)
-        got.append(arena.tensor(offset, tuple(tensor.shape), tuple(reversed(strides)), tensor.dtype))
+        got.append(arena.tensor(offset, tuple(tensor.shape), dense_strides(tensor.shape), tensor.dtype))
         offset += aligned(tensor.numel() * tensor.element_size())
     return got

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_is_leaf, tree_unflatten
 
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.judge.arena import Arena, aligned
+from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.task import Layout, SpecialValue
 from kernelevolve.evaluation.tasks.program import Inputs
 
@@ -56,12 +56,7 @@ def strides_for(tensor: torch.Tensor, layout: Layout) -> tuple[tuple[int, ...], 
         Strides in elements, and the elements that come before the first.
     """
     if layout is Layout.STRIDED and tensor.dim() >= 1:
-        shape = [*tensor.shape[:-1], tensor.shape[-1] + 3]
-        strides, step = [], 1
-        for size in reversed(shape):
-            strides.append(step)
-            step *= max(size, 1)
-        return tuple(reversed(strides)), 0
+        return dense_strides([*tensor.shape[:-1], tensor.shape[-1] + 3]), 0
     dense = torch.empty_like(tensor, device="meta").stride()
     return tuple(dense), 1 if layout is Layout.OFFSET else 0
 

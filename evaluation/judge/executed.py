@@ -17,6 +17,7 @@ from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge.check import Check, Desk
 from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.oracle import compare
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.roofline import SLACK, floor_ms
 from kernelevolve.evaluation.judge.statistics import CONFIDENCE, median, paired_interval
@@ -128,9 +129,7 @@ class Execution:
                 with self._phase("time"):
                     self._time()
         except CandidateError as error:
-            self._outcome.refuse(
-                Diagnosis(finding=error.finding, summary=error.summary, advice=error.advice, log=error.log)
-            )
+            self._outcome.refuse(Diagnosis.of(error))
         return self._outcome
 
     @contextmanager
@@ -266,8 +265,6 @@ class Execution:
         where = {**Check(case, dtype, 0).where(), "during": "timing"}
         got = checking.read_outputs(reply.get("outputs"), expected, arena, self._state.device, where)
         if not isinstance(got, Diagnosis):
-            from kernelevolve.evaluation.judge.oracle import compare
-
             diagnosis = compare(expected, got, self._state.task.tolerances, where)
         else:
             diagnosis = got

@@ -34,7 +34,6 @@ from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.judge.without_device import (
     INTERPRETER_ELEMENTS,
     cross_compile,
-    diagnosis_of,
     interpret,
     shapes_for_compile,
 )
@@ -42,7 +41,7 @@ from kernelevolve.evaluation.judge.workers import Workers, available_memory
 from kernelevolve.evaluation.language import Artifact, Language, get_language
 from kernelevolve.evaluation.platform import Level, Platform, get_platform
 from kernelevolve.evaluation.tasks.loading import load_task
-from kernelevolve.evaluation.verdict import PlatformVerdict, Verdict
+from kernelevolve.evaluation.verdict import Diagnosis, PlatformVerdict, Verdict
 
 _START_LIMIT_S = 60.0
 _BUILD_LIMIT_S = 180.0
@@ -413,13 +412,11 @@ class Session:
     def _interpret(self, request: JudgeRequest, prepared: _Prepared, tell: Callable[[str, float], None]) -> Outcome:
         assert prepared.interpreter is not None
         state = self._task(request.task, "cpu")
-        began = time.perf_counter()
-        test = self._self_test(state, INTERPRETER_ELEMENTS)
-        prepared.phases_ms["self-test"] = (time.perf_counter() - began) * 1e3
-        began = time.perf_counter()
-        outcome = interpret(state, self._desk("cpu"), prepared.interpreter, request, tell)
+        with prepared.phase("self-test"):
+            test = self._self_test(state, INTERPRETER_ELEMENTS)
+        with prepared.phase("interpret"):
+            outcome = interpret(state, self._desk("cpu"), prepared.interpreter, request, tell)
         outcome.notes.extend([*test.notes, *_unjudged(state)])
-        outcome.phases_ms["interpret"] = (time.perf_counter() - began) * 1e3
         return outcome
 
     def _execute(
@@ -473,7 +470,6 @@ class Session:
         samples: dict[str, Any],
         devices: dict[str, Any],
     ) -> Verdict:
-        device = "cpu" if not prepared.executed else next(iter(prepared.executed))
         known = [state for (reference, _device, _hash), state in self._tasks.items() if reference == request.task]
         task = known[0].task if known else None
         receipt = self._ledger.write(
@@ -485,7 +481,6 @@ class Session:
             protection=prepared.protection,
             secret=self._secret,
         )
-        del device
         return Verdict(
             task=task.name if task else request.task,
             candidate=request.candidate.name,
@@ -533,7 +528,7 @@ def _content(reference: str) -> str:
 
 def _refused(error: KernelEvolveError) -> Outcome:
     outcome = Outcome()
-    outcome.refuse(diagnosis_of(error))
+    outcome.refuse(Diagnosis.of(error))
     return outcome
 
 

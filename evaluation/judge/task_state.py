@@ -157,7 +157,3 @@ class TaskState:
         while total > self._cache_bytes:
             _key, dropped = self._kept.popitem(last=False)
             total -= size(dropped)
-
-    def forget_data(self) -> None:
-        """Let go of inputs and expected outputs."""
-        self._kept.clear()

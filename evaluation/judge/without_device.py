@@ -26,11 +26,6 @@ INTERPRETER_BUDGET_S = 30.0
 """Seconds after which no further trial is begun, once every case has had one."""
 
 
-def diagnosis_of(error: KernelEvolveError) -> Diagnosis:
-    """The diagnosis that an error amounts to."""
-    return Diagnosis(finding=error.finding, summary=error.summary, advice=error.advice, log=error.log)
-
-
 def interpret(
     state: TaskState,
     desk: Desk,
@@ -82,7 +77,7 @@ def interpret(
                 outcome.refuse(diagnosis)
                 return outcome
     except CandidateError as error:
-        outcome.refuse(diagnosis_of(error))
+        outcome.refuse(Diagnosis.of(error))
     return outcome
 
 
@@ -117,7 +112,7 @@ def cross_compile(
         reply = worker.ask("compile", limit_s, inputs=shapes, targets=targets)
     except CandidateError as error:
         for outcome in outcomes.values():
-            outcome.refuse(diagnosis_of(error))
+            outcome.refuse(Diagnosis.of(error))
         return outcomes
     try:
         _read_compiled(outcomes, reply)

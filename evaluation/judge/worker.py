@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge import sandbox
-from kernelevolve.evaluation.judge.arena import Arena, aligned
+from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
 from kernelevolve.evaluation.judge.timing import Stopwatch
@@ -146,7 +146,6 @@ class _Worker:
         self._sets: list[tuple[list[Any], dict[str, Any]]] = []
         self._outputs: list[dict[str, Any]] = []
         self._stopwatch: Stopwatch | None = None
-        self._last: Any = None
         self._perf_counter_ns = time.perf_counter_ns
 
     def handle(self, request: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
@@ -161,7 +160,6 @@ class _Worker:
             "wall": self._wall,
             "activity": self._activity,
             "compile": self._compile,
-            "release": self._release,
         }
         return operations[request.pop("do")](descriptors=descriptors, **request)
 
@@ -259,7 +257,7 @@ class _Worker:
             described.append(entry)
             if offset + aligned(nbytes) > arena.nbytes or entry["stride"] is None:
                 continue
-            view = arena.tensor(offset, value.shape, _dense(value.shape), value.dtype)
+            view = arena.tensor(offset, value.shape, dense_strides(value.shape), value.dtype)
             view.copy_(value)
             entry["offset"] = offset
             offset += aligned(nbytes)
@@ -271,7 +269,6 @@ class _Worker:
     ) -> dict[str, Any]:
         """Copy the inputs out of the arena into memory of this process, several times, for timing."""
         self._outputs = outputs
-        self._last = None
         self._sets = []
         arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
         for _ in range(copies):
@@ -295,7 +292,6 @@ class _Worker:
     def _time(self, descriptors: tuple[int, ...], count: int, keep: bool) -> dict[str, Any]:
         """Time single calls, after one that is not counted; with `keep`, hand over what the last one gave."""
         assert self._stopwatch is not None
-        self._last = None
         self._timed_call(0)
         times, last = self._stopwatch.time_calls(self._timed_call, count)
         reply: dict[str, Any] = {"times_ms": times}
@@ -383,16 +379,6 @@ class _Worker:
             "notes": sorted(set(notes)),
         }
 
-    def _release(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
-        """Let go of everything large."""
-        self._sets, self._last = [], None
-        for arena in self._arenas.values():
-            arena.close()
-        self._arenas = {}
-        if self._device != "cpu":
-            torch.cuda.empty_cache()
-        return {}
-
     def _synchronize(self) -> None:
         if self._device != "cpu":
             torch.cuda.synchronize()
@@ -419,14 +405,6 @@ def _span(tensor: torch.Tensor) -> tuple[int, int]:
 
 def _overlap(left: tuple[int, int], right: tuple[int, int]) -> bool:
     return left[0] < right[1] and right[0] < left[1]
-
-
-def _dense(shape: Any) -> list[int]:
-    strides, step = [], 1
-    for size in reversed(list(shape)):
-        strides.append(step)
-        step *= max(size, 1)
-    return list(reversed(strides))
 
 
 def _flat(value: Any) -> list[Any]:
