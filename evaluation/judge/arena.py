@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+_OUT_OF_MEMORY = 2
+"""CUDA_ERROR_OUT_OF_MEMORY and hipErrorOutOfMemory."""
 _ALIGNMENT = 512
 """Bytes; what torch's own allocators guarantee on CUDA."""
 
@@ -60,7 +62,7 @@ class _Driver:
 
 
 def _check(code: int, doing: str) -> None:
-    if code == 2:  # CUDA_ERROR_OUT_OF_MEMORY and hipErrorOutOfMemory
+    if code == _OUT_OF_MEMORY:
         raise torch.OutOfMemoryError(f"no device memory left while {doing}")
     if code != 0:
         raise RuntimeError(f"the driver answered {code} while {doing}")
@@ -110,7 +112,12 @@ class Arena:
         torch.cuda.set_device(device)
         torch.cuda.current_stream().synchronize()
         pointer = ctypes.c_uint64()
-        _check(driver.allocate(ctypes.byref(pointer), nbytes), f"allocating {nbytes} bytes")
+        code = driver.allocate(ctypes.byref(pointer), nbytes)
+        if code == _OUT_OF_MEMORY:
+            # torch gives back what it keeps for later only when its own allocations fail.
+            torch.cuda.empty_cache()
+            code = driver.allocate(ctypes.byref(pointer), nbytes)
+        _check(code, f"allocating {nbytes} bytes")
         handle = _Handle()
         _check(driver.get_handle(ctypes.byref(handle), pointer), "exporting memory")
         description = {"nbytes": nbytes, "device": device, "handle": bytes(handle).hex()}

@@ -35,6 +35,8 @@ ROUNDS = 10
 _MIN_ROUNDS = 6
 """Fewest rounds whose whole range covers the median with 95 % (96.9 %)."""
 _MAX_ROUNDS = 30
+_BUSY_SLACK_MS = 0.01
+"""How much longer the kernels of a call may run under the profiler than the events around it say."""
 _LATE_CONFIDENCE = 0.99
 """Coverage asked for once rounds were added."""
 
@@ -218,9 +220,10 @@ class Execution:
             undecided = number == rounds < _MAX_ROUNDS and in_time
             if undecided and self._speed(samples, self._request.baselines[0]) is Speed.INCONCLUSIVE:
                 rounds += 2
-        if not self._clocks_agree(samples["candidate"]):
+        claim_ms = median(_per_round(samples["candidate"]))
+        if not self._clocks_agree(claim_ms):
             return False
-        if self._kind == "cuda" and not self._activity_holds():
+        if self._kind == "cuda" and not self._activity_holds(claim_ms):
             return False
         walls = worker.ask("wall", limit, count=min(10, 2 * calls))
         self._outcome.samples[case.name] = samples
@@ -281,13 +284,12 @@ class Execution:
             diagnosis.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING, "advice": " ".join(advice.split())})
         )
 
-    def _clocks_agree(self, claimed: list[list[float]]) -> bool:
+    def _clocks_agree(self, claim_ms: float) -> bool:
         """Compare what the worker claims with this process's own clock around whole bursts of calls.
 
         The slope between a short and a long burst is the time of one call as seen from outside, launch included. When
         it looks too long, the worker is asked for its times again: the machine may have become busy since.
         """
-        claim_ms = median(_per_round(claimed))
         long = max(4, min(2000, int(60 / max(claim_ms, 0.001))))
         short = max(1, long // 4)
         slack_ms = 0.2 if self._kind == "cuda" else 0.05
@@ -298,26 +300,35 @@ class Execution:
                 return True
             again = self._worker.ask("time", self._request.limit_s, count=3, keep=False)
             claim_ms = max(claim_ms, median(_claimed_times(again, 3)))
+        self._refuse_clock(
+            f"{claim_ms:.4g} ms by the clock in its process, but {min(seen):.4g} ms as seen from outside"
+        )
+        return False
+
+    def _refuse_clock(self, times: str) -> None:
         self._outcome.refuse(
             Diagnosis(
                 finding=Finding.CLOCK_DISAGREES,
-                summary=f"The candidate's calls take {claim_ms:.4g} ms by the clock in its process, but "
-                f"{min(seen):.4g} ms as seen from outside.",
+                summary=f"The candidate's calls take {times}.",
                 advice="All work must happen inside the call, on the current stream, and be finished when it returns "
                 "(or, on a GPU, be ordered before whatever the caller launches next).",
             )
         )
-        return False
 
     def _burst(self, count: int) -> float:
         began = time.perf_counter()
         self._worker.ask("burst", self._request.limit_s, count=count)
         return (time.perf_counter() - began) * 1e3
 
-    def _activity_holds(self) -> bool:
-        """On a GPU: every call launches at least one kernel, and the same ones each time."""
+    def _activity_holds(self, claim_ms: float) -> bool:
+        """On a GPU: every call launches at least one kernel, the same ones each time, and no more than the events saw.
+
+        The calls seen here find a warm cache, so their kernels run for no longer than the timed ones'.
+        """
         try:
-            calls = self._worker.ask("activity", self._request.limit_s, count=3)["calls"]
+            seen = self._worker.ask("activity", self._request.limit_s, count=3)
+            calls = seen["calls"]
+            busy_ms = min(_claimed({"busy": busy}, "busy") for busy in seen["busy_ms"]) if all(calls) else 0.0
         except CandidateError as error:
             if error.finding is not Finding.EXCEPTION:
                 raise
@@ -327,6 +338,11 @@ class Execution:
             finding, summary = Finding.NO_DEVICE_WORK, "A timed call launched no kernel."
         elif any(call != calls[0] for call in calls):
             finding, summary = Finding.KERNELS_CHANGE, f"Calls launch different kernels: {calls}."
+        elif busy_ms > 1.25 * claim_ms + _BUSY_SLACK_MS:
+            self._refuse_clock(
+                f"{claim_ms:.4g} ms between the events around them, but keep the GPU for {busy_ms:.4g} ms"
+            )
+            return False
         else:
             return True
         self._outcome.refuse(

@@ -21,6 +21,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,7 +202,11 @@ class Host:
 
     def _fork(self, body: Callable[[], None], keep: set[int], log: Path | None) -> int:
         gc.freeze()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # Where a GPU is, tvm_ffi asks the driver for it at import, and the driver starts a thread. No lock of that
+            # thread is needed by the fork, which opens the device anew.
+            warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+            pid = os.fork()
         if pid:
             return pid
         status = 1

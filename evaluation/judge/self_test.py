@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -54,37 +54,53 @@ _IMPRECISE = "it differs from the right answer by less than the reference's own 
 
 
 def wrong_answers(
-    inputs: Inputs, expected: Expected, other: Expected
-) -> Iterator[tuple[str, list[torch.Tensor] | None]]:
-    """Name and outputs of each wrong answer; None where it makes no sense.
+    inputs: Inputs, outputs: Sequence[torch.Tensor], other: Callable[[], Sequence[torch.Tensor]]
+) -> dict[str, Callable[[], list[torch.Tensor] | None]]:
+    """Each wrong answer by name, made when called: a large output does not fit on a device seven times.
 
     Args:
-        inputs: what `expected` was computed from.
-        expected: right answers.
-        other: right answers for other random inputs of the same case.
+        inputs: what `outputs` were computed from.
+        outputs: right answers.
+        other: gives the right answers for other random inputs of the same case.
+
+    Returns:
+        Functions that give the outputs, or None where that answer makes no sense.
     """
-    outputs = list(expected.outputs)
-    yield "zeros", [torch.zeros_like(tensor) for tensor in outputs]
+
+    def each(change: Callable[[torch.Tensor], torch.Tensor | None]) -> Callable[[], list[torch.Tensor] | None]:
+        def make() -> list[torch.Tensor] | None:
+            made = [change(tensor) for tensor in outputs]
+            return None if any(tensor is None for tensor in made) else [tensor for tensor in made if tensor is not None]
+
+        return make
+
+    def others() -> list[torch.Tensor] | None:
+        found = list(other())
+        alike = all(left.shape == right.shape for left, right in zip(outputs, found, strict=True))
+        return found if alike else None
+
+    def nothing() -> None:
+        return None
+
     # The mean of a single number is that number: right, not wrong.
     several = any(tensor.numel() > 1 for tensor in outputs)
-    yield "constant", [_constant(tensor) for tensor in outputs] if several else None
-    copies = [_copy_of_input(tensor, inputs) for tensor in outputs]
-    yield "input copy", None if None in copies else [tensor for tensor in copies if tensor is not None]
-    yield "unwritten tile", [_without_tile(tensor) for tensor in outputs]
-    turned = [_transposed(tensor) for tensor in outputs]
-    yield "transposed", None if None in turned else [tensor for tensor in turned if tensor is not None]
-    if any(tensor.is_floating_point() for tensor in outputs):
-        yield "lower precision", [_lowered(tensor) for tensor in outputs]
-    else:
-        yield "lower precision", None
-    alike = all(left.shape == right.shape for left, right in zip(outputs, other.outputs, strict=True))
-    yield "other inputs", list(other.outputs) if alike else None
+    inexact = any(tensor.is_floating_point() for tensor in outputs)
+    return {
+        "zeros": each(torch.zeros_like),
+        "constant": each(_constant) if several else nothing,
+        "input copy": each(lambda tensor: _copy_of_input(tensor, inputs)),
+        "unwritten tile": each(_without_tile),
+        "transposed": each(_transposed),
+        "lower precision": each(_lowered) if inexact else nothing,
+        "other inputs": others,
+    }
 
 
 def _constant(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_floating_point():
-        finite = torch.where(_finite(tensor), tensor.double(), 0)
-        return torch.full_like(tensor, float(finite.mean()) if tensor.numel() else 0.0)
+        wide = tensor if tensor.element_size() > 1 else tensor.float()
+        finite = torch.where(torch.isfinite(wide), wide, 0)
+        return torch.full_like(tensor, float(finite.mean(dtype=torch.float64)) if tensor.numel() else 0.0)
     if tensor.dtype == torch.bool or not tensor.numel():
         return torch.ones_like(tensor)
     return torch.full_like(tensor, tensor.reshape(-1)[tensor.numel() // 2].item())
@@ -135,16 +151,19 @@ def run_self_test(state: TaskState, limit_numel: int | None = None) -> TaskCheck
     task = state.task
     case, dtype = task.cases[0], task.dtypes[0]
     inputs, expected = state.inputs_and_expected(case, dtype, 0, limit_numel=limit_numel)
-    _other_inputs, other = state.inputs_and_expected(case, dtype, "other", limit_numel=limit_numel)
-    special = _special(state, limit_numel) if task.special_values else None
+
+    def other() -> Sequence[torch.Tensor]:
+        return state.inputs_and_expected(case, dtype, "other", limit_numel=limit_numel)[1].outputs
+
     refused, skipped, tightened = [], [], []
     accepted: dict[str, str] = {}
     strict = {name: _narrowed(name, tolerance) for name, tolerance in task.tolerances.items()}
-    for name, outputs in wrong_answers(inputs, expected, other):
+    for name, make in wrong_answers(inputs, expected.outputs, other).items():
+        outputs = make()
         if outputs is None or (_equal(outputs, expected) and name == "lower precision"):
             # An answer that is exact in a lower precision is not wrong.
             skipped.append(name)
-        elif _refuses(expected, outputs, task.tolerances) or _refused_on(special, name, task.tolerances):
+        elif _refuses(expected, outputs, task.tolerances) or _refused_on_special(state, name, limit_numel):
             refused.append(name)
         elif _refuses(expected, outputs, strict):
             tightened.append(name)
@@ -170,27 +189,27 @@ def _narrowed(dtype: str, tolerance: Tolerance) -> Tolerance:
     return Tolerance(**{field: min(value, default[field]) for field, value in tolerance.model_dump().items()})
 
 
-def _special(state: TaskState, limit_numel: int | None) -> tuple[Inputs, Expected] | None:
-    """The trial with special values, which every candidate must pass too; none where the reference fails on them."""
-    case, dtype = state.task.cases[0], state.task.dtypes[0]
-    try:
-        return state.inputs_and_expected(case, dtype, "special", special=True, limit_numel=limit_numel)
-    except TaskError:
-        return None
+def _refused_on_special(state: TaskState, name: str, limit_numel: int | None) -> bool:
+    """Whether the same kind of answer is refused at least when the inputs hold special values.
 
-
-def _refused_on(special: tuple[Inputs, Expected] | None, name: str, tolerances: dict[str, Tolerance]) -> bool:
-    """Whether the same kind of answer is refused at least when the inputs hold special values."""
-    if special is None or name == "other inputs":
+    Every candidate must pass that trial too; there is none where the reference fails on them.
+    """
+    task = state.task
+    if not task.special_values or name == "other inputs":
         return False
-    inputs, expected = special
-    outputs = dict(wrong_answers(inputs, expected, expected))[name]
+    try:
+        inputs, expected = state.inputs_and_expected(
+            task.cases[0], task.dtypes[0], "special", special=True, limit_numel=limit_numel
+        )
+    except TaskError:
+        return False
+    outputs = wrong_answers(inputs, expected.outputs, tuple)[name]()
     if outputs is None:
         return False
     # With NaN and infinities put right: `x * 0` is all zeros and passes NaN on.
     pairs = zip(outputs, expected.outputs, strict=True)
     outputs = [torch.where(_finite(right), wrong, right) for wrong, right in pairs]
-    return _refuses(expected, outputs, tolerances)
+    return _refuses(expected, outputs, task.tolerances)
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:

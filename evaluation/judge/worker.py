@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -301,10 +301,13 @@ class _Worker:
         return reply
 
     def _burst(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
-        """Call back to back, then wait for the device. The judge times this from outside."""
+        """Call, each time waiting for the whole device. The judge times this from outside.
+
+        Waiting only at the end would let work on streams of the candidate's own overlap from call to call.
+        """
         for index in range(count):
             self._timed_call(index)
-        self._synchronize()
+            self._synchronize()
         return {}
 
     def _wall(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
@@ -312,16 +315,19 @@ class _Worker:
         return {"times_ms": self._stopwatch.wall_ms(self._timed_call, count)}
 
     def _activity(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
-        """Names of the device kernels of each of several calls, from torch's profiler (CUPTI or rocprofiler)."""
+        """Names of the device kernels of each of several calls, and the time with one of them running, from torch's
+        profiler (CUPTI or rocprofiler)."""
         from torch.profiler import ProfilerActivity, profile
 
-        calls = []
+        calls, busy_ms = [], []
         for index in range(count):
             with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
                 self._timed_call(index)
                 self._synchronize()
-            calls.append(sorted(event.name for event in profiler.events() if event.device_type.name == "CUDA"))
-        return {"calls": calls}
+            events = [event for event in profiler.events() if event.device_type.name == "CUDA"]
+            calls.append(sorted(event.name for event in events))
+            busy_ms.append(covered((event.time_range.start, event.time_range.end) for event in events) / 1e3)
+        return {"calls": calls, "busy_ms": busy_ms}
 
     def _stand_ins(self, inputs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Tensors in the shape of the inputs: what a compile needs to know.
@@ -382,6 +388,15 @@ class _Worker:
     def _synchronize(self) -> None:
         if self._device != "cpu":
             torch.cuda.synchronize()
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of intervals."""
+    total, reached = 0.0, -math.inf
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
 
 
 def _returned(value: Any) -> list[Any]:
