@@ -1,9 +1,14 @@
-"""The search loop: judge the starting points, then select, propose, judge and store until there is a reason to stop."""
+"""The engine: orders out, candidates in, each judged, kept and answered.
+
+Any number of processes may work on one search. What they share is the store: an order is a lease, a node insert is the
+checkpoint, and a process that dies loses at most the order it held.
+"""
 
 from __future__ import annotations
 
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Protocol
@@ -13,6 +18,7 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import SpeedSummary, Verdict
+from kernelevolve.search import memory, novelty
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.events import (
     BestImproved,
@@ -21,23 +27,29 @@ from kernelevolve.search.events import (
     NodeConfirmed,
     NodeJudged,
     NodeRefuted,
-    SearchStarted,
-    Stopped,
+    OrderFailed,
 )
 from kernelevolve.search.fitness import fitness_of
-from kernelevolve.search.node import Node, SearchRecord, StopReason
+from kernelevolve.search.node import Node, SearchRecord, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
-from kernelevolve.search.policies import Policy
-from kernelevolve.search.policies.greedy import Greedy
+from kernelevolve.search.order import MemoryMode, Order, Phase
+from kernelevolve.search.policies import Choice, Policy, get_policy
+from kernelevolve.search.prompt import Prompt
 from kernelevolve.search.stop import reason_to_stop
-from kernelevolve.search.store import Store
-from kernelevolve.search.synthesizers import Synthesizer
-from kernelevolve.search.synthesizers.mutator import Mutator
-from kernelevolve.search.view import SearchView, leader
+from kernelevolve.search.store import DuplicateError, Store
+from kernelevolve.search.synthesizers import Assignment, Cost, Proposal, Synthesizer, SynthesizerError
+from kernelevolve.search.view import Brief, SearchView
 
 _CONFIRM_AGAINST = ("eager", "compile")
 _MOST_CONFIRMED = 3
 """Nodes that are confirmed at most because the one confirmed before fell back behind them; refuted ones not counted."""
+_DRAFTS = 4
+_MORE_S = 120.0
+"""Time for judging one candidate past the judge's own limits: waiting for a device, compiling."""
+_RECENT = 64
+"""Parents kept in memory."""
+READS_PROMPTS = frozenset({"assistant", "endpoint"})
+"""Synthesizers that act on what a prompt says."""
 
 
 class CanJudge(Protocol):
@@ -46,6 +58,15 @@ class CanJudge(Protocol):
     def judge(self, request: JudgeRequest, progress: Callable[[str, float], None] | None = None) -> Verdict:
         """Judge one candidate."""
         ...
+
+
+def _judging_s(options: OptimizeOptions) -> float:
+    """How long an order is held while its candidate is judged."""
+    return max(options.lease_s, 2 * options.limit_s + options.timing_budget_s + _MORE_S)
+
+
+class TooAlikeError(SearchError):
+    """A source differs too little from one that was judged; its order stays open."""
 
 
 class SearchSummary(Contract):
@@ -57,250 +78,414 @@ class SearchSummary(Contract):
     """Path of the task, or `aten::<operator>`."""
     platform: str
     """Platform name."""
+    policy: str
+    """Name of the selection policy."""
+    synthesizer: str
+    """Name of the synthesizer."""
     baseline: str
     """What fitness was measured against."""
-    reason: StopReason
-    """Why it ended."""
+    reason: StopReason | None
+    """Why it ended; None while it goes on."""
     evaluations: int
     """Candidates judged, confirmations not counted."""
     elapsed_s: float
     """Seconds since it began or was resumed."""
+    cost: Cost
+    """What authors took."""
     start: Node | None
     """The first starting point, once judged."""
     winner: Node | None
-    """The best node; None if no starting point is correct, or all nodes were refuted."""
+    """The best node; None if none is correct, or all were refuted."""
     confirmed: bool
     """Whether the winner was found correct and timed a second time, with full samples."""
     speeds: tuple[SpeedSummary, ...]
     """The winner's speed against each baseline, from its confirmation if there is one."""
 
 
-def optimize(
-    task: str,
-    platform: str,
-    starting_points: Sequence[Candidate],
-    judge: CanJudge,
-    store: Store,
-    options: OptimizeOptions | None = None,
-    on_event: Callable[[Event], None] | None = None,
-    *,
-    policy: Policy | None = None,
-    synthesizer: Synthesizer | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> SearchSummary:
-    """Search for a faster candidate.
-
-    The lead changes hands only by `fitness.improves`: a candidate that is faster within the noise of its measurement
-    does not replace the best. Before a winner is named it is judged once more, with full samples and against both
-    baselines; if it is then not correct it is refuted and the next best is tried, and if it falls back behind another
-    node, that one is confirmed too. An interruption leaves the search in the store, to be resumed.
+class Engine:
+    """One search, as one process works on it.
 
     Args:
-        task: path of the task, or `aten::<operator>`.
-        platform: platform name.
-        starting_points: candidates to begin with; one must be correct for the search to get anywhere.
-        judge: decides what is correct and how fast it is.
-        store: keeps every node.
-        options: budget, goal and rigour.
-        on_event: told what happens while it happens.
-        policy: chooses the parent of the next candidate; greedy if not given.
-        synthesizer: writes the next candidate; the mutator if not given.
-        clock: seconds, growing.
-
-    Raises:
-        SearchError: there is no starting point, or the task changes while the search runs.
-        KernelEvolveError: the judge cannot serve requests at all, e.g. the task cannot be read.
-    """
-    if not starting_points:
-        raise SearchError("There is nothing to start from.", "Give at least one starting point.")
-    policy, synthesizer = policy or Greedy(), synthesizer or Mutator()
-    options = options or OptimizeOptions()
-    search_id = store.create_search(task, platform, starting_points, options, policy.name, synthesizer.name)
-    return _Run(store, store.search(search_id), judge, on_event, policy, synthesizer, clock).run(resumed=False)
-
-
-def resume(
-    search_id: str,
-    judge: CanJudge,
-    store: Store,
-    options: OptimizeOptions | None = None,
-    on_event: Callable[[Event], None] | None = None,
-    *,
-    policy: Policy | None = None,
-    synthesizer: Synthesizer | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> SearchSummary:
-    """Go on with a search that was interrupted, or that ended.
-
-    Args:
+        store: where the search lives.
         search_id: the search.
-        judge: see `optimize`.
-        store: see `optimize`.
-        options: replaces those the search began with, e.g. with a larger budget; the baseline must stay.
-        on_event: see `optimize`.
-        policy: see `optimize`.
-        synthesizer: see `optimize`.
-        clock: see `optimize`.
+        judge: decides what is correct and how fast it is.
+        holder: name under which this process takes orders.
+        on_event: told what happens while it happens.
 
     Raises:
-        SearchError: there is no such search, or its baseline or task changed.
+        SearchError: there is no such search, or its policy is unknown here.
     """
-    before = store.search(search_id).options.baseline
-    if options is not None and options.baseline != before:
-        raise SearchError(
-            f"Search {search_id} measures against {before!r}.", "Keep the baseline, or start a new search."
-        )
-    search = store.reopen(search_id, options)
-    policy, synthesizer = policy or Greedy(), synthesizer or Mutator()
-    return _Run(store, search, judge, on_event, policy, synthesizer, clock).run(resumed=True)
-
-
-class _Run:
-    """One search while it runs in this process."""
 
     def __init__(
         self,
         store: Store,
-        search: SearchRecord,
+        search_id: str,
         judge: CanJudge,
-        on_event: Callable[[Event], None] | None,
-        policy: Policy,
-        synthesizer: Synthesizer,
-        clock: Callable[[], float],
+        holder: str = "",
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
+        search = store.search(search_id)
         self.store = store
-        self.search = search
-        self.options = search.options
+        self.search_id = search_id
         self.judge = judge
-        self.tell = on_event or (lambda event: None)
-        self.policy = policy
-        self.synthesizer = synthesizer
-        self.clock = clock
-        self.nodes = list(store.nodes(search.search_id))
-        self.tried = {node.source_hash for node in self.nodes}
-        self.exhausted: frozenset[str] = frozenset()
+        self.holder = holder
+        self.policy: Policy = get_policy(search.policy, search.options.policy_parameters)
+        self.reads_prompt = search.synthesizer in READS_PROMPTS
+        self._tell = on_event or (lambda event: None)
+        self._seed = search.options.seed
+        self._started = False
+        self._leader: tuple[float, Node] | None = None
+        self._recent: OrderedDict[str, tuple[Node, Candidate]] = OrderedDict()
+        self._start_size: int | None = None
 
-    def run(self, resumed: bool) -> SearchSummary:
-        began = self.clock()
-        self.tell(SearchStarted(search_id=self.search.search_id, resumed=resumed))
-        for point in self.store.starting_points(self.search.search_id):
-            if point.source_hash not in self.tried:
-                self.keep(point, None, "")
-        reason = self.explore(began)
-        winner = self.confirm_winner()
-        self.store.finish(self.search.search_id, reason)
-        self.tell(Stopped(search_id=self.search.search_id, reason=reason, winner=winner))
-        return SearchSummary(
-            search_id=self.search.search_id,
-            task=self.search.task,
-            platform=self.search.platform,
-            baseline=self.options.baseline,
-            reason=reason,
-            evaluations=len(self.nodes),
-            elapsed_s=self.clock() - began,
-            start=self.nodes[0] if self.nodes else None,
-            winner=winner,
-            confirmed=winner is not None and winner.confirmed is not None,
-            speeds=() if winner is None else self.speeds(winner),
-        )
+    # -- orders -------------------------------------------------------------------------------------------------------
 
-    def view(self) -> SearchView:
-        return SearchView(self.nodes, self.options.margin, self.exhausted)
+    def judge_starting_points(self) -> int:
+        """Judge the starting points that nobody judges yet.
 
-    def explore(self, began: float) -> StopReason:
-        """Derive candidates until there is a reason to stop."""
-        while True:
-            view = self.view()
-            reason = reason_to_stop(view, self.options, self.clock() - began)
-            if reason is not None:
-                return reason
-            parent = self.policy.select(view)
-            if parent is None:
-                return StopReason.NOTHING_LEFT
-            source = self.store.candidate(parent)
-            step = len(self.nodes)
-            # The choice depends on seed and step alone, so a resumed search proposes what the whole one would have.
-            randomness = random.Random(f"{self.options.seed}:{step}")
-            mutation = self.synthesizer.propose(source, self.tried, view.setbacks, randomness)
-            if mutation is None:
-                self.exhausted |= {parent.node_id}
-                continue
-            name = PurePath(self.nodes[0].name)
-            candidate = Candidate(
-                language=source.language, source=mutation.source, name=f"{name.stem}-{step}{name.suffix}"
+        Returns:
+            How many are still under way elsewhere.
+        """
+        if self._started:
+            return 0
+        options = self.store.search(self.search_id).options
+        while (claimed := self.store.claim_start(self.search_id, self.holder, _judging_s(options))) is not None:
+            order, candidate = claimed
+            try:
+                self.submit(order, candidate)
+            except DuplicateError:
+                continue  # The same starting point, given twice.
+            except BaseException:
+                self.store.give_back(order.order_id)
+                raise
+        left = self.store.starting_points_left(self.search_id)
+        self._started = not left
+        return left
+
+    def reason_to_stop(self) -> StopReason | None:
+        """Why the search should end now, its starting points judged; None if it should go on."""
+        search = self.store.search(self.search_id)
+        if search.state is SearchState.FINISHED:
+            return search.reason
+        leader = self._leading(search)
+        starts: list[Status] = []
+        if leader is None:
+            orders = [order for order in self.store.orders(self.search_id) if order.phase is Phase.START]
+            starts = [self.store.node(order.node_id).status for order in orders if order.node_id]
+        elapsed_s = self.store.clock() - search.resumed_at
+        return reason_to_stop(search, leader, elapsed_s, starts, self.reads_prompt)
+
+    def _leading(self, search: SearchRecord) -> Node | None:
+        """The leading node. A confirmation changes its score and not its name."""
+        if search.leader_id is None:
+            return None
+        if (
+            self._leader is None
+            or self._leader != (search.leader_score, self._leader[1])
+            or (self._leader[1].node_id != search.leader_id)
+        ):
+            self._leader = (search.leader_score, self.store.node(search.leader_id))
+        return self._leader[1]
+
+    def next_order(self) -> Order | None:
+        """Take an order, or None where there is nothing to build on."""
+        lease_s = self.store.search(self.search_id).options.lease_s
+        return self.store.issue(self.search_id, self._choose, self.holder, lease_s, self.policy.along_path)
+
+    def _choose(self, view: SearchView, number: int) -> tuple[Phase, Choice] | None:
+        # The choice depends on seed and number alone, so a search that is resumed goes on as it would have.
+        randomness = random.Random(f"{view.search.options.seed}:{number}:policy")
+        if view.search.leader_id is None:
+            return self._mend(view, number) if self.reads_prompt else None
+        drafts = view.search.options.drafts
+        drafts = (_DRAFTS if self.reads_prompt else 0) if drafts is None else drafts
+        points = view.starting_points()
+        started = number - sum(1 for point in points)
+        if points and started < drafts:
+            choice = Choice(
+                (points[number % len(points)],), MemoryMode.CLEAN_SLATE, note=f"draft {started + 1} of {drafts}"
             )
-            self.keep(candidate, parent.node_id, mutation.description)
+            return Phase.DRAFT, choice
+        stalled = view.search.stalled
+        if self.reads_prompt and points and stalled >= view.search.options.stagnation and number % 2 == 0:
+            point = points[number // 2 % len(points)]
+            return Phase.EXPAND, Choice((point,), MemoryMode.CLEAN_SLATE, note=f"{stalled} candidates without a gain")
+        choice_made = self.policy.select(view, number, randomness)
+        return None if choice_made is None else (Phase.EXPAND, choice_made)
 
-    def keep(self, candidate: Candidate, parent_id: str | None, mutation: str) -> None:
-        """Judge a candidate, store it, tell about it."""
-        began = self.clock()
-        verdict = self.ask(
-            JudgeRequest(
-                task=self.search.task,
-                candidate=candidate,
-                platforms=(self.search.platform,),
-                trials=self.options.trials,
-                timed_calls=self.options.timed_calls,
-                baselines=(self.options.baseline,),
-                limit_s=self.options.limit_s,
-                timing_budget_s=self.options.timing_budget_s,
-            )
+    @staticmethod
+    def _mend(view: SearchView, number: int) -> tuple[Phase, Choice]:
+        """Nothing is correct yet: work on the latest attempt and on the first in turn, or begin from nothing."""
+        if view.search.step < 0:
+            return Phase.DRAFT, Choice((), MemoryMode.CLEAN_SLATE, note="nothing to start from")
+        step = view.search.step if number % 2 else 0
+        parent: Brief = view.node(f"{view.search.search_id}.{step}")
+        return Phase.EXPAND, Choice((parent,), MemoryMode.BOTH, note="nothing is correct yet")
+
+    def prompt(self, order: Order, budget_tokens: int | None = None) -> Prompt:
+        """What the author of an order should read."""
+        return memory.compose(self.store, self.store.search(self.search_id), order, budget_tokens)
+
+    # -- candidates ---------------------------------------------------------------------------------------------------
+
+    def submit(self, order: Order, candidate: Candidate, description: str = "", cost: Cost | None = None) -> Node:
+        """Judge what was written for an order, and keep it. When this returns, it is not lost any more.
+
+        Raises:
+            DuplicateError: the search has this source; the order is closed.
+            TooAlikeError: it differs too little from one that was judged; the order stays open.
+            SearchError: the order cannot take a candidate.
+            KernelEvolveError: the judge cannot serve requests at all, e.g. the task cannot be read.
+        """
+        search = self.store.search(self.search_id)
+        if not candidate.source.strip():
+            raise SearchError("The source is empty.", "Hand in the whole source of the candidate.")
+        vector = self._compare(order, candidate)
+        options = search.options
+        self.store.reserve(order.order_id, self.search_id, candidate.source_hash, _judging_s(options))
+        began = time.monotonic()
+        request = JudgeRequest(
+            task=search.task,
+            candidate=candidate,
+            platforms=(search.platform,),
+            trials=options.trials,
+            timed_calls=options.timed_calls,
+            baselines=(options.baseline,),
+            limit_s=options.limit_s,
+            timing_budget_s=options.timing_budget_s,
         )
-        seconds = self.clock() - began
-        previous = self.view().best
-        node = self.store.add_node(self.search.search_id, candidate, verdict, parent_id, mutation, seconds)
-        self.nodes.append(node)
-        self.tried.add(node.source_hash)
-        best = self.view().best
-        self.tell(NodeJudged(search_id=self.search.search_id, node=node, best=best, evaluations=len(self.nodes)))
-        if best is node:
-            self.tell(BestImproved(search_id=self.search.search_id, node=node, previous=previous))
+        try:
+            verdict = self._ask(request)
+        except BaseException:
+            self.store.release(order.order_id)
+            raise
+        kept = self.store.add_node(
+            self.search_id,
+            candidate,
+            verdict,
+            order.parents,
+            description,
+            time.monotonic() - began,
+            order_id=order.order_id,
+            author=order.holder,
+            cost=cost,
+            place=lambda entry: self.policy.cell(entry, self._size(candidate)),
+            embedding=vector,
+            counts_rewards=self.policy.along_path,
+        )
+        previous = self._leading(kept.search)
+        best = kept.node if kept.leads else previous
+        evaluations = kept.node.step + 1
+        self._tell(NodeJudged(search_id=self.search_id, node=kept.node, best=best, evaluations=evaluations))
+        if kept.leads:
+            self._tell(BestImproved(search_id=self.search_id, node=kept.node, previous=previous))
+        return kept.node
 
-    def ask(self, request: JudgeRequest) -> Verdict:
+    def _compare(self, order: Order, candidate: Candidate) -> bytes | None:
+        """The candidate's embedding, where the policy wants one; raises where it is too near to another's."""
+        if not self.policy.least_novelty:
+            return None
+        vector = novelty.embedding(candidate.source)
+        near = novelty.nearest(vector, self.store.embeddings(self.search_id, order.island))
+        if near is not None and near[1] < self.policy.least_novelty and order.phase is not Phase.START:
+            raise TooAlikeError(
+                f"This source is almost that of node {near[0]} (1 - cosine = {near[1]:.2g}).",
+                "Change more than comments or names; the order is still open.",
+            )
+        return vector
+
+    def _size(self, candidate: Candidate) -> float:
+        """Length of a source over that of the first starting point's; 1 for that itself."""
+        if self._start_size is None:
+            if self.store.search(self.search_id).step < 0:
+                return 1.0
+            self._start_size = len(self._of(f"{self.search_id}.0")[1].source)
+        return len(candidate.source) / self._start_size
+
+    def _of(self, node_id: str) -> tuple[Node, Candidate]:
+        """A node and its candidate, which never change in what is asked of them here."""
+        if node_id not in self._recent:
+            self._recent[node_id] = self.store.parent(node_id)
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(node_id)
+        return self._recent[node_id]
+
+    def _ask(self, request: JudgeRequest) -> Verdict:
         def progress(stage: str, fraction: float) -> None:
-            self.tell(
-                JudgeProgress(
-                    search_id=self.search.search_id, candidate=request.candidate.name, stage=stage, fraction=fraction
-                )
-            )
+            name = request.candidate.name
+            self._tell(JudgeProgress(search_id=self.search_id, candidate=name, stage=stage, fraction=fraction))
 
         return self.judge.judge(request, progress)
+
+    # -- an author that works for the server --------------------------------------------------------------------------
+
+    def step(self, synthesizer: Synthesizer) -> Node | Order | None:
+        """Have one candidate written and judged.
+
+        Returns:
+            The new node; the order, if it led to none; None where there is nothing left to try.
+
+        Raises:
+            SynthesizerError: the author can't go on at all.
+        """
+        order = self.next_order()
+        if order is None:
+            return None
+        try:
+            return self._serve(order, synthesizer)
+        except BaseException:
+            # Whatever interrupted it, the order is as good as before: who goes on with the search gets it again.
+            self.store.give_back(order.order_id)
+            raise
+
+    def _serve(self, order: Order, synthesizer: Synthesizer) -> Node | Order:
+        assignment = self._assignment(order)
+        try:
+            proposal = synthesizer.propose(assignment)
+        except SynthesizerError as error:
+            failed = self.store.fail(order.order_id, str(error), error.cost)
+            self._tell(OrderFailed(search_id=self.search_id, order=failed))
+            if error.fatal:
+                raise
+            return failed
+        if proposal is None:
+            self.store.exhaust(order.parents[0])
+            return self.store.fail(order.order_id, "nothing is left to try from its parent", exhausted=True)
+        if synthesizer.reads_prompt:
+            self.store.keep_prompt(order.order_id, assignment.prompt.text)
+        candidate = self._named(proposal, assignment, order)
+        try:
+            return self.submit(order, candidate, proposal.description, proposal.cost)
+        except DuplicateError:
+            return self.store.order(order.order_id)
+        except TooAlikeError as error:
+            return self.store.fail(order.order_id, str(error), proposal.cost)
+
+    def _assignment(self, order: Order) -> Assignment:
+        parents = [self._of(node_id) for node_id in order.parents]
+        several = len(parents) > 1
+        return Assignment(
+            order=order,
+            parents=tuple(candidate for _node, candidate in parents),
+            lines=tuple(
+                tuple(node.mutation for node in (parent, *self.store.ancestors(parent.node_id))) if several else ()
+                for parent, _candidate in parents
+            ),
+            has_source=lambda source_hash: self.store.has_source(self.search_id, source_hash),
+            setbacks=lambda mutations: self.store.setbacks(self.search_id, mutations),
+            randomness=random.Random(f"{self._seed}:{order.number}"),
+            compose=lambda: self.prompt(order),
+        )
+
+    @staticmethod
+    def _named(proposal: Proposal, assignment: Assignment, order: Order) -> Candidate:
+        parent = assignment.parents[0] if assignment.parents else None
+        path = PurePath(parent.name if parent is not None else "candidate")
+        stem = path.stem.split("-o")[0]
+        language = proposal.language or (parent.language if parent is not None else "triton")
+        return Candidate(language=language, source=proposal.source, name=f"{stem}-o{order.number}{path.suffix}")
+
+    # -- the end ------------------------------------------------------------------------------------------------------
 
     def confirm_winner(self) -> Node | None:
         """The best node that a second, fuller verdict finds correct.
 
         A failure of the judge itself refutes nothing: the node is then returned without a confirmation.
         """
-        confirmed = 0
-        while (best := leader(self.nodes, self.options.margin)) is not None and best.confirmed is None:
-            if confirmed == _MOST_CONFIRMED:
-                return leader([node for node in self.nodes if node.confirmed is not None], self.options.margin)
-            verdict = self.ask(
+        search = self.store.search(self.search_id)
+        options = search.options
+        confirmed: list[Node] = []
+        while (best := self.store.leader(self.search_id)) is not None and best.confirmed is None:
+            if len(confirmed) == _MOST_CONFIRMED:
+                return max(confirmed, key=lambda node: node.score.speedup)
+            verdict = self._ask(
                 JudgeRequest(
-                    task=self.search.task,
+                    task=search.task,
                     candidate=self.store.candidate(best),
-                    platforms=(self.search.platform,),
-                    trials=self.options.confirm_trials,
-                    timed_calls=self.options.confirm_timed_calls,
-                    baselines=tuple(dict.fromkeys((self.options.baseline, *_CONFIRM_AGAINST))),
-                    limit_s=self.options.limit_s,
-                    timing_budget_s=self.options.confirm_timing_budget_s,
+                    platforms=(search.platform,),
+                    trials=options.confirm_trials,
+                    timed_calls=options.confirm_timed_calls,
+                    baselines=tuple(dict.fromkeys((options.baseline, *_CONFIRM_AGAINST))),
+                    limit_s=options.limit_s,
+                    timing_budget_s=options.confirm_timing_budget_s,
                 )
             )
-            entry = verdict.of(self.search.platform)
-            fitness = fitness_of(verdict, self.search.platform, self.options.baseline)
+            entry = verdict.of(search.platform)
+            fitness = fitness_of(verdict, search.platform, options.baseline)
             if entry.status is Status.HARNESS_ERROR or (entry.status is Status.CORRECT and not fitness.speedup):
                 return best
             node = self.store.confirm(best.node_id, verdict)
-            self.nodes[node.step] = node
             if node.refuted:
                 summary = entry.diagnosis.summary if entry.diagnosis else entry.status.value
-                self.tell(NodeRefuted(search_id=self.search.search_id, node=node, summary=summary))
+                self._tell(NodeRefuted(search_id=self.search_id, node=node, summary=summary))
             else:
-                confirmed += 1
-                self.tell(NodeConfirmed(search_id=self.search.search_id, node=node))
+                confirmed.append(node)
+                self._tell(NodeConfirmed(search_id=self.search_id, node=node))
         return best
 
-    def speeds(self, winner: Node) -> tuple[SpeedSummary, ...]:
-        verdict = self.store.confirmation(winner) or self.store.verdict(winner)
-        return verdict.of(self.search.platform).speeds
+    def finish(self, reason: StopReason) -> SearchSummary:
+        """Confirm the winner and end the search."""
+        self.confirm_winner()
+        self.store.finish(self.search_id, reason)
+        return summarize(self.store, self.search_id)
+
+
+def summarize(store: Store, search_id: str) -> SearchSummary:
+    """How a search stands, or how it went."""
+    search = store.search(search_id)
+    winner = store.leader(search_id)
+    speeds: tuple[SpeedSummary, ...] = ()
+    if winner is not None:
+        speeds = (store.confirmation(winner) or store.verdict(winner)).of(search.platform).speeds
+    return SearchSummary(
+        search_id=search_id,
+        task=search.task,
+        platform=search.platform,
+        policy=search.policy,
+        synthesizer=search.synthesizer,
+        baseline=search.options.baseline,
+        reason=search.reason,
+        evaluations=search.step + 1,
+        elapsed_s=max(0.0, store.clock() - search.resumed_at),
+        cost=Cost(input_tokens=search.input_tokens, output_tokens=search.output_tokens, usd=search.usd),
+        start=store.node(f"{search_id}.0") if search.step >= 0 else None,
+        winner=winner,
+        confirmed=winner is not None and winner.confirmed is not None,
+        speeds=speeds,
+    )
+
+
+def start(
+    store: Store,
+    task: str,
+    platform: str,
+    starting_points: Sequence[Candidate],
+    options: OptimizeOptions | None = None,
+    policy: str = "greedy",
+    synthesizer: str = "mutator",
+    brief: str = "",
+) -> str:
+    """Begin a search: nothing is judged yet.
+
+    Args:
+        store: keeps it.
+        task: path of the task, or `aten::<operator>`.
+        platform: platform name.
+        starting_points: candidates to begin with; the mutator needs one that is correct.
+        options: budget, goal and rigour.
+        policy: name of the selection policy.
+        synthesizer: name of the synthesizer.
+        brief: what an author must know of the task.
+
+    Returns:
+        The search's handle.
+
+    Raises:
+        SearchError: there is no such policy, a parameter is out of range, or there is nothing to start from.
+    """
+    options = options or OptimizeOptions()
+    get_policy(policy, options.policy_parameters)
+    if not starting_points and synthesizer not in READS_PROMPTS:
+        raise SearchError("There is nothing to start from.", "Give at least one starting point.")
+    return store.create_search(task, platform, starting_points, options, policy, synthesizer, brief)

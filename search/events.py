@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.search.node import Node, StopReason
+from kernelevolve.search.order import Order
 
 
 class SearchStarted(Contract):
@@ -72,6 +73,15 @@ class NodeRefuted(Contract):
     """What was wrong."""
 
 
+class OrderFailed(Contract):
+    """An author could not serve an order."""
+
+    search_id: str
+    """The search."""
+    order: Order
+    """The order, with the reason."""
+
+
 class Stopped(Contract):
     """The search ended."""
 
@@ -83,4 +93,4 @@ class Stopped(Contract):
     """The best node, if any starting point was correct."""
 
 
-Event = SearchStarted | JudgeProgress | NodeJudged | BestImproved | NodeConfirmed | NodeRefuted | Stopped
+Event = SearchStarted | JudgeProgress | NodeJudged | BestImproved | NodeConfirmed | NodeRefuted | OrderFailed | Stopped

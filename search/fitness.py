@@ -88,3 +88,22 @@ def improves(challenger: Fitness, best: Fitness, margin: float) -> bool:
         margin: relative difference that is more than noise, e.g. 0.02.
     """
     return challenger.low > best.speedup or challenger.speedup > best.speedup * (1.0 + margin)
+
+
+def roofline_share(timings: Sequence[CaseTiming], baseline: str) -> float | None:
+    """How near to the hardware's limit a candidate is: weighted geometric mean over the cases of the time that the
+    limit allows over the time it takes; None where the limit of a case is not known.
+
+    Args:
+        timings: times by case and baseline.
+        baseline: the baseline whose rows count.
+    """
+    rows = [timing for timing in timings if timing.baseline == baseline]
+    logs = [
+        timing.weight * math.log(timing.floor_ms / timing.candidate_ms)
+        for timing in rows
+        if timing.floor_ms and timing.candidate_ms > 0
+    ]
+    if not rows or len(logs) < len(rows):
+        return None
+    return math.exp(sum(logs) / sum(timing.weight for timing in rows))

@@ -29,6 +29,16 @@ class StopReason(StrEnum):
     """A starting point is correct, but nothing could be timed for this platform here."""
     HARNESS_ERROR = "harness_error"
     """The judge itself failed several times in a row."""
+    AUTHOR_FAILED = "author_failed"
+    """The author failed several times in a row, or can't go on."""
+    TOKENS = "tokens"
+    """The budget of tokens is used up."""
+    MONEY = "money"
+    """The budget of money is used up."""
+    ROOFLINE = "roofline"
+    """The best is nearly as fast as the hardware allows."""
+    STOPPED = "stopped"
+    """Somebody stopped it."""
 
 
 class SearchState(StrEnum):
@@ -37,17 +47,6 @@ class SearchState(StrEnum):
     RUNNING = "running"
     """Begun and not ended; also what an interrupted search is, until it is resumed."""
     FINISHED = "finished"
-
-
-class StartingPoint(Contract):
-    """A candidate that a search begins with."""
-
-    language: str
-    """Name of the language."""
-    name: str
-    """Name of the candidate."""
-    source_object: str
-    """Object that holds its source."""
 
 
 class SearchRecord(Contract):
@@ -67,8 +66,8 @@ class SearchRecord(Contract):
     """Name of the selection policy."""
     synthesizer: str
     """Name of the synthesizer."""
-    starting_points: tuple[StartingPoint, ...]
-    """What it begins with."""
+    brief_object: str | None = None
+    """Object that holds what an author must know of the task, as text; None where no author reads it."""
     state: SearchState
     """Whether it goes on."""
     reason: StopReason | None
@@ -77,6 +76,32 @@ class SearchRecord(Contract):
     """UTC time it began, ISO 8601."""
     finished: str | None
     """UTC time it ended, ISO 8601."""
+    resumed_at: float
+    """When it began or was resumed last, seconds since the epoch: what the wall-clock budget counts from."""
+    step: int
+    """Step of its newest node; -1 before the first."""
+    issued: int
+    """Orders made so far."""
+    leader_id: str | None
+    """The leading node."""
+    leader_score: float
+    """Its speed-up; 0 where there is none."""
+    start_score: float | None
+    """Speed-up of the first correct node."""
+    anchor_ms: float | None
+    """The baseline's time beside the first correct node, milliseconds; see `fitness.steadied`."""
+    stalled: int
+    """Derived candidates since the lead last changed."""
+    harness_errors: int
+    """Failures of the judge since it last worked."""
+    author_failures: int
+    """Orders in a row that led to no candidate."""
+    input_tokens: int
+    """Tokens sent to models."""
+    output_tokens: int
+    """Tokens they answered with."""
+    usd: float
+    """Money spent on them, US dollars."""
 
 
 class Node(Contract):
@@ -114,8 +139,22 @@ class Node(Contract):
     """What the second verdict says it is worth."""
     refuted: bool = False
     """Whether the second verdict found it not correct."""
+    roofline_share: float | None = None
+    """Time the hardware needs at least over the time it takes, mean over the cases; None where it is not known."""
     judged_s: float
     """Seconds the judge took."""
+    order_id: str | None = None
+    """The order it was written for."""
+    author: str = ""
+    """Who wrote it."""
+    depth: int = 0
+    """Edges between it and its starting point, along first parents."""
+    children: int = 0
+    """Nodes derived from it."""
+    island: int = 0
+    """Sub-population it belongs to; 0 where the policy has none."""
+    exhausted: bool = False
+    """Whether its synthesizer has nothing left to try from it."""
     made: str
     """UTC time, ISO 8601."""
 

@@ -20,10 +20,27 @@ class OptimizeOptions(Contract):
     """Stop after so many candidates in a row without a better one."""
     target_speedup: float | None = Field(default=None, gt=0)
     """Stop at this speed-up against the baseline."""
+    roofline_share: float | None = Field(default=0.95, gt=0, le=1)
+    """Stop when the best takes no longer than the hardware's own limit divided by this; DESIGN 4.6."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens that authors may use, read and written together."""
+    usd: float | None = Field(default=None, gt=0)
+    """US dollars that authors may cost."""
     margin: float = Field(default=0.02, ge=0)
     """Relative difference in speed that counts as more than noise."""
     seed: int = 0
-    """Seed of the synthesizer's choices."""
+    """Seed of the choices of policy and synthesizer."""
+    drafts: int | None = Field(default=None, ge=0)
+    """First candidates that are written without a memory; None for 4 where an author reads prompts, else 0. Independent
+    drafts give the search several ways to go on from; the published runs use about ten of fifty."""
+    stagnation: int = Field(default=8, ge=1)
+    """After so many candidates without a gain every second order gets a clean slate, where an author reads prompts."""
+    policy_parameters: dict[str, float] = Field(default_factory=dict)
+    """Parameters of the policy; see the class of the policy."""
+    lease_s: float = Field(default=900.0, gt=0)
+    """Seconds an author has for a candidate before the order is taken back."""
+    prompt_tokens: int = Field(default=16_000, ge=500)
+    """Estimated tokens of a whole prompt, at most."""
     trials: int = Field(default=3, ge=1)
     """Correctness trials for each candidate."""
     timed_calls: int = Field(default=50, ge=1)

@@ -19,8 +19,7 @@ from kernelevolve.evaluation.verdict import PlatformVerdict, Verdict
 from kernelevolve.search.curve import search_curve
 from kernelevolve.search.fitness import mean_ms
 from kernelevolve.search.node import Node
-from kernelevolve.search.store import Store
-from kernelevolve.search.view import leader
+from kernelevolve.search.store import Reader
 
 _LONGEST_LOG = 4000
 _DECEIVING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -45,7 +44,7 @@ class _Refusal:
     log: str
 
 
-def render_report(store: Store, search_id: str, resources: Sequence[KernelResources] = ()) -> str:
+def render_report(store: Reader, search_id: str, resources: Sequence[KernelResources] = ()) -> str:
     """The report as HTML text.
 
     Args:
@@ -58,7 +57,7 @@ def render_report(store: Store, search_id: str, resources: Sequence[KernelResour
     """
     search = store.search(search_id)
     nodes = store.nodes(search_id)
-    best = leader(nodes, search.options.margin)
+    best = store.leader(search_id)
     verdict = None if best is None else store.confirmation(best) or store.verdict(best)
     entry = None if verdict is None else verdict.of(search.platform)
     source = "" if best is None else store.candidate(best).source
@@ -85,7 +84,7 @@ def render_report(store: Store, search_id: str, resources: Sequence[KernelResour
     )
 
 
-def write_report(store: Store, search_id: str, path: Path, resources: Sequence[KernelResources] = ()) -> Path:
+def write_report(store: Reader, search_id: str, path: Path, resources: Sequence[KernelResources] = ()) -> Path:
     """Write the report to a file, which a reader sees whole or not at all; see `render_report`."""
     text = render_report(store, search_id, resources)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +145,7 @@ def _baselines(entry: PlatformVerdict) -> list[_Baseline]:
     ]
 
 
-def _refusal(store: Store, node: Node, platform: str) -> _Refusal:
+def _refusal(store: Reader, node: Node, platform: str) -> _Refusal:
     verdict = (store.confirmation(node) if node.refuted else None) or store.verdict(node)
     entry = verdict.of(platform)
     found = entry.diagnosis

@@ -1,75 +1,82 @@
-"""A read-only view of a search, with what a policy needs to know of its history."""
+"""A read-only view of a search: all that a policy may know, and nothing that grows with the search."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Protocol
 
-from kernelevolve.evaluation.finding import Status
-from kernelevolve.search.fitness import improves
-from kernelevolve.search.node import Node
-
-
-def leader(nodes: Iterable[Node], margin: float) -> Node | None:
-    """The best of some nodes.
-
-    Args:
-        nodes: in the order of their steps. A later node takes the lead only by `fitness.improves`, so of equals the
-            earliest leads.
-        margin: relative difference that is more than noise.
-    """
-    best: Node | None = None
-    for node in nodes:
-        if node.viable and (best is None or improves(node.score, best.score, margin)):
-            best = node
-    return best
+from kernelevolve.search.node import SearchRecord
 
 
 @dataclass(frozen=True)
-class _History:
-    best: Node | None
-    stalled: int
-    setbacks: Mapping[str, int]
+class Brief:
+    """What policies need of a node."""
 
-
-@dataclass(frozen=True)
-class SearchView:
-    """All nodes of a search so far."""
-
-    nodes: Sequence[Node]
-    """In the order of their steps."""
-    margin: float
-    """Relative difference in speed that counts as more than noise."""
-    exhausted: frozenset[str] = frozenset()
-    """Nodes from which the synthesizer has nothing left to propose."""
-
-    @cached_property
-    def _history(self) -> _History:
-        best: Node | None = None
-        stalled = 0
-        setbacks: Counter[str] = Counter()
-        for node in self.nodes:
-            if node.viable and (best is None or improves(node.score, best.score, self.margin)):
-                best, stalled = node, 0
-            elif node.parents:
-                stalled += 1
-                # A change that broke the code will break it elsewhere too; one that brought nothing may still.
-                setbacks[node.mutation] += 1 if node.status is Status.CORRECT else 2
-        return _History(best, stalled, setbacks)
+    node_id: str
+    step: int
+    viable: bool
+    """Whether it is correct and was timed."""
+    score: float
+    """Speed-up by all that is known; 0 unless viable."""
+    low: float
+    """Lower end of its interval."""
+    depth: int
+    """Edges between it and its starting point."""
+    children: int
+    """Nodes derived from it, viable or not."""
+    visits: int
+    """Orders that chose it, or (MCTS) something below it, those under way included."""
+    reward: float
+    """Sum over all nodes below it of the logarithm of their speed-up over the search's start, 0 where there is none
+    (MCTS)."""
+    island: int
+    """Sub-population."""
+    cell: str | None
+    """Cell of the archive that it competes for."""
+    exhausted: bool
+    """Whether the synthesizer has nothing left to try from it."""
+    mutation: str
+    """How it was derived."""
 
     @property
-    def best(self) -> Node | None:
-        """The leading node."""
-        return self._history.best
+    def pending(self) -> int:
+        """Orders that build on it and are under way, where visits are those of the node alone."""
+        return max(0, self.visits - self.children)
 
-    @property
-    def stalled(self) -> int:
-        """Derived candidates since the lead last changed."""
-        return self._history.stalled
 
-    @property
-    def setbacks(self) -> Mapping[str, int]:
-        """Description of a change → how often it brought no gain; changes that broke the candidate count double."""
-        return self._history.setbacks
+class SearchView(Protocol):
+    """One state of a search. Each question costs at most the logarithm of the search's size."""
+
+    search: SearchRecord
+    """The search, its options and its counters."""
+
+    def node(self, node_id: str) -> Brief:
+        """One node."""
+        ...
+
+    def leader(self) -> Brief | None:
+        """The leading node; it may be exhausted."""
+        ...
+
+    def starting_points(self) -> list[Brief]:
+        """Viable starting points that are not exhausted, in the order of their steps."""
+        ...
+
+    def top(self, limit: int) -> list[Brief]:
+        """The fastest viable nodes that are not exhausted, the best first; of equals, the earliest."""
+        ...
+
+    def some(self, start: float) -> Brief | None:
+        """The first viable node, not exhausted, from a share of the way through the search on (0 to 1).
+
+        With a random share this is a sample that favours nodes after a run of failures a little.
+        """
+        ...
+
+    def children(self, node_id: str) -> list[Brief]:
+        """Viable nodes whose first parent a node is, in the order of their steps."""
+        ...
+
+    def elites(self, island: int) -> list[Brief]:
+        """The best of each cell of an island's archive that are not exhausted, by cell."""
+        ...

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 
 from kernelevolve.evaluation.candidate import Candidate
-from kernelevolve.search.synthesizers import Mutation
+from kernelevolve.search.synthesizers import Assignment, Proposal
 from kernelevolve.search.synthesizers.cpp_edits import cpp_edits
 from kernelevolve.search.synthesizers.edit import Edit
 from kernelevolve.search.synthesizers.triton_edits import triton_edits
@@ -15,25 +14,34 @@ _EDITS: dict[str, Callable[[str], list[Edit]]] = {"cpp": cpp_edits, "triton": tr
 
 
 class Mutator:
-    """Proposes one small change at a time; combinations arise because the next parent is the best so far."""
+    """Proposes one small change at a time; combinations arise because the next parent is the best so far.
+
+    Of two parents, it gives the first what the second has and the first has not.
+    """
 
     name = "mutator"
+    reads_prompt = False
 
-    def propose(
-        self,
-        parent: Candidate,
-        tried: Collection[str],
-        setbacks: Mapping[str, int],
-        randomness: random.Random,
-    ) -> Mutation | None:
+    def propose(self, assignment: Assignment) -> Proposal | None:
         """See `Synthesizer.propose`. Changes that brought nothing before come last; chance only orders equals."""
+        parent = assignment.parents[0]
         edits_of = _EDITS.get(parent.language)
         if edits_of is None:
             return None
         edits = edits_of(parent.source)
-        order = sorted(edits, key=lambda edit: (setbacks.get(edit.description, 0), edit.rank, randomness.random()))
+        setbacks = assignment.setbacks([edit.description for edit in edits])
+        wanted = set(assignment.lines[1]) if len(assignment.lines) > 1 else set()
+        order = sorted(
+            edits,
+            key=lambda edit: (
+                edit.description not in wanted,
+                setbacks.get(edit.description, 0),
+                edit.rank,
+                assignment.randomness.random(),
+            ),
+        )
         for edit in order:
             source = edit.apply(parent.source)
-            if Candidate(language=parent.language, source=source).source_hash not in tried:
-                return Mutation(source, edit.description)
+            if not assignment.has_source(Candidate(language=parent.language, source=source).source_hash):
+                return Proposal(source=source, description=edit.description)
         return None

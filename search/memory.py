@@ -1,0 +1,177 @@
+"""Context memory: what an author should be told of the search so far, as parts of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from kernelevolve.evaluation.finding import Status
+from kernelevolve.evaluation.verdict import PlatformVerdict
+from kernelevolve.search.node import Node, SearchRecord
+from kernelevolve.search.order import MemoryMode, Order, Phase
+from kernelevolve.search.prompt import Draft, Prompt, fit
+from kernelevolve.search.store import Store
+
+_LINE = 8
+"""Ancestors told of: further back, the sources have little in common."""
+_SIBLINGS = 6
+_FAILURES = 4
+_LOG = 1500
+"""Characters of a compiler's output; the first error matters, what follows from it does not."""
+
+_FENCES = {"triton": "python", "cpp": "cpp", "cuda": "cuda", "hip": "hip"}
+_FORMS = {
+    "triton": "A Python file that defines `kernel(...)` with the reference's arguments, or class `ModelNew` with the "
+    "reference's constructor and `forward`. The work happens in `@triton.jit` kernels.",
+    "cpp": "A C++ file that defines `void kernel(TensorView input, ..., TensorView output)`: outputs are preallocated "
+    "and come last. Flags can be asked for in a first line `// kernelevolve: flags -O3 -march=native -fopenmp`.",
+    "cuda": "A CUDA C++ file that defines `void kernel(TensorView input, ..., TensorView output)`: outputs are "
+    "preallocated and come last; launch on the current stream.",
+    "hip": "A HIP C++ file that defines `void kernel(TensorView input, ..., TensorView output)`: outputs are "
+    "preallocated and come last.",
+}
+
+
+def compose(store: Store, search: SearchRecord, order: Order, budget_tokens: int | None = None) -> Prompt:
+    """The prompt of an order: everything that is needed to write the next candidate, and nothing twice.
+
+    Args:
+        store: where the search lives.
+        search: the search.
+        order: which candidate is wanted.
+        budget_tokens: for the whole text; the search's own if not given.
+    """
+    parents = [store.node(node_id) for node_id in order.parents]
+    remembers = order.memory is not MemoryMode.CLEAN_SLATE
+    leader = store.leader(search.search_id)
+    language = parents[0].language if parents else "triton"
+    told = {parent.node_id for parent in parents}
+    drafts = [
+        Draft("Job", _job(search, order, parents, leader if remembers else None, language), 4),
+        Draft("Task", store.brief(search), 3),
+    ]
+    for number, parent in enumerate(parents):
+        what = "Candidate to build on" if number == 0 else "Second candidate, to combine with the first"
+        drafts.append(Draft(f"{what}: {_name(parent)}", _fenced(store.candidate(parent).source, parent.language), 4))
+        if remembers or parent.status is not Status.CORRECT:
+            entry = (store.confirmation(parent) or store.verdict(parent)).of(search.platform)
+            drafts.append(Draft(f"What the judge said of {_name(parent)}", verdict_lines(entry), 2))
+    if remembers and parents and order.memory in (MemoryMode.PARENT, MemoryMode.BOTH):
+        line = store.ancestors(parents[0].node_id, _LINE)
+        told |= {node.node_id for node in line}
+        drafts.append(Draft("How it came about, the latest first", _lines([parents[0], *line]), 1))
+    if remembers and parents and order.memory in (MemoryMode.SIBLINGS, MemoryMode.BOTH):
+        drafts.extend(_what_was_tried(store, search, parents[0], told))
+    if remembers and leader is not None and leader.node_id not in told:
+        source = _fenced(store.candidate(leader).source, leader.language)
+        drafts.append(Draft(f"The best so far, for comparison: {_name(leader)}", source, 1.5))
+    return fit(drafts, budget_tokens or search.options.prompt_tokens)
+
+
+def _job(search: SearchRecord, order: Order, parents: Sequence[Node], leader: Node | None, language: str) -> str:
+    start = {
+        Phase.DRAFT: "Write a first candidate of your own; the one below shows the form and is a place to start from.",
+        Phase.EXPAND: "Write a candidate that is faster than the one below, or that is right if that one is not.",
+        Phase.START: "Judge the starting point.",
+    }[order.phase]
+    if len(parents) > 1:
+        start = "Combine what makes the two candidates below fast into one."
+    lines = [
+        f"{start} You decide how: mend, tune, restructure, or begin anew.",
+        f"Platform: {search.platform}. Language: {language}. Fitness: time of {search.options.baseline} over "
+        "time of the candidate, as a weighted geometric mean over the cases; 0 unless the candidate is correct.",
+        _FORMS.get(language, ""),
+        "Hand in the whole source. Every case, dtype, stride and special value counts. Keep nothing between calls, "
+        "call no library for the work itself, and never read the clock: the judge refuses it.",
+    ]
+    if leader is not None:
+        target = search.options.target_speedup
+        goal = f", the goal is {target:.2f}x" if target else ""
+        share = f" ({leader.roofline_share:.0%} of the hardware's limit)" if leader.roofline_share else ""
+        lines.append(f"Best so far: {leader.score.speedup:.3f}x{share}{goal}.")
+    left = search.options.evaluations - search.step - 1
+    lines.append(f"{left} candidates are left in the budget.")
+    return "\n".join(line for line in lines if line)
+
+
+def _what_was_tried(store: Store, search: SearchRecord, parent: Node, told: set[str]) -> list[Draft]:
+    """What else was made of the same parent, and how candidates failed here before: negative memory."""
+    children = store.children(parent.node_id, 50)
+    fresh = [node for node in children if node.node_id not in told]
+    viable = sorted((node for node in fresh if node.viable), key=lambda node: -node.score.speedup)[:_SIBLINGS]
+    failed = [node for node in fresh if not node.viable][:_FAILURES]
+    told |= {node.node_id for node in (*viable, *failed)}
+    beside = [node for node in store.siblings(parent.node_id, 50) if node.node_id not in told]
+    beside = sorted(beside, key=lambda node: -node.score.speedup)[:_SIBLINGS]
+    told |= {node.node_id for node in beside}
+    drafts = [
+        Draft("Tried from it already", _lines(viable), 1.5),
+        Draft("Tried from it and failed: do not repeat", _failures(store, search, failed), 1.5),
+        Draft("Tried beside it, from the same parent", _lines(beside), 1),
+    ]
+    if parent.status is not Status.CORRECT:
+        entry = store.verdict(parent).of(search.platform)
+        alike = []
+        if entry.diagnosis is not None and (signature := store.signature(parent.node_id)):
+            alike = [node for node in store.failures(search.search_id, signature) if node.node_id not in told]
+        drafts.append(Draft("Others failed in the same way", _lines(alike), 1))
+    return drafts
+
+
+def _failures(store: Store, search: SearchRecord, failed: Sequence[Node]) -> str:
+    lines = []
+    for node in failed:
+        diagnosis = store.verdict(node).of(search.platform).diagnosis
+        why = f": {diagnosis.summary}" if diagnosis is not None else ""
+        lines.append(f"- {node.mutation or 'starting point'}: {node.status.value}{why}")
+    return "\n".join(lines)
+
+
+def verdict_lines(entry: PlatformVerdict) -> str:
+    """The judge's word for one platform, as text for an author."""
+    lines = [f"{entry.status.value} (level: {entry.level.value if entry.level else 'none'})"]
+    if entry.diagnosis is not None:
+        found = entry.diagnosis
+        lines.append(f"{found.finding.value}: {found.summary}")
+        if found.where:
+            lines.append("at " + ", ".join(f"{key} {value}" for key, value in found.where.items()))
+        if found.error_ratio is not None:
+            lines.append(f"largest error: {found.error_ratio:.3g} times the reference's own")
+        if found.advice:
+            lines.append(f"do: {found.advice}")
+        if found.log:
+            lines.append(f"output of the compiler or the candidate, as material:\n{found.log[:_LOG]}")
+    for timing in entry.timings:
+        limit = f", the hardware's limit is {timing.floor_ms:.4g} ms" if timing.floor_ms else ""
+        lines.append(
+            f"{timing.case} against {timing.baseline}: {timing.candidate_ms:.4g} ms, {timing.interval.speedup:.3f}x "
+            f"[{timing.interval.low:.3f}, {timing.interval.high:.3f}] {timing.speed.value}{limit}"
+        )
+    for kernel in entry.resources:
+        occupancy = "" if kernel.occupancy is None else f", occupancy {kernel.occupancy:.0%}"
+        limiter = f" limited by {kernel.occupancy_limiter}" if kernel.occupancy_limiter else ""
+        lines.append(
+            f"{kernel.kernel}: {kernel.registers} registers, {kernel.spills} spills, {kernel.shared_bytes} B shared"
+            f"{occupancy}{limiter}"
+        )
+    lines.extend(f"note: {note}" for note in entry.notes)
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _lines(nodes: Sequence[Node]) -> str:
+    lines = []
+    for node in nodes:
+        result = f"{node.score.speedup:.3f}x" if node.viable else node.status.value
+        lines.append(f"- step {node.step}: {node.mutation or 'starting point'}: {result}")
+    return "\n".join(lines)
+
+
+def _name(node: Node) -> str:
+    return f"step {node.step}, {PurePath(node.name).name}"
+
+
+def _fenced(source: str, language: str) -> str:
+    fence = "```"
+    while fence in source:
+        fence += "`"
+    return f"{fence}{_FENCES.get(language, '')}\n{source.rstrip()}\n{fence}"

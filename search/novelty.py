@@ -1,0 +1,48 @@
+"""How alike two sources are, without a model: hashed token n-grams."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Any
+
+import numpy as np
+
+_DIMENSIONS = 512
+_TOKEN = re.compile(r"[A-Za-z_]\w*|\d+(?:\.\d+)?|[^\s\w]")
+_COMMENT = re.compile(
+    r"//[^\n]*|/\*.*?\*/|(?<!\w)#(?!\s*(?:include|define|pragma|if|endif|else|ifdef|undef))[^\n]*", re.DOTALL
+)
+
+
+def embedding(source: str) -> bytes:
+    """A unit vector of 512 float32, as bytes: counts of token 1- to 3-grams, damped by the square root.
+
+    Comments and white space do not count. Of numbers the value counts, so that another block size is another source.
+    """
+    tokens = _TOKEN.findall(_COMMENT.sub(" ", source))
+    counts: Any = np.zeros(_DIMENSIONS, np.float32)
+    for width in (1, 2, 3):
+        for start in range(len(tokens) - width + 1):
+            counts[zlib.crc32(" ".join(tokens[start : start + width]).encode()) % _DIMENSIONS] += 1.0
+    counts = np.sqrt(counts)
+    length = float(np.linalg.norm(counts))
+    return bytes((counts / length if length else counts).tobytes())
+
+
+def nearest(one: bytes, others: list[tuple[str, bytes]]) -> tuple[str, float] | None:
+    """The nearest of several embeddings.
+
+    Args:
+        one: an embedding.
+        others: names and embeddings to compare it with.
+
+    Returns:
+        Its name, and 1 - cosine (0 for the same); None where there is none.
+    """
+    if not others:
+        return None
+    matrix = np.frombuffer(b"".join(vector for _name, vector in others), np.float32).reshape(len(others), -1)
+    cosines = matrix @ np.frombuffer(one, np.float32)
+    best = int(np.argmax(cosines))
+    return others[best][0], max(0.0, 1.0 - float(cosines[best]))

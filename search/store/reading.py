@@ -1,0 +1,351 @@
+"""Everything that can be asked of the searches in a database, and nothing that changes them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy.engine import Connection
+
+from kernelevolve.evaluation.candidate import Candidate
+from kernelevolve.evaluation.contract import Contract
+from kernelevolve.evaluation.verdict import Verdict
+from kernelevolve.search.errors import SearchError
+from kernelevolve.search.fitness import mean_ms
+from kernelevolve.search.node import Node, SearchRecord
+from kernelevolve.search.order import Order, OrderState, Phase
+from kernelevolve.search.store.database import Database
+from kernelevolve.search.store.objects import ObjectStore
+from kernelevolve.search.store.records import (
+    SEARCHES,
+    order_of,
+    read_node,
+    read_nodes,
+    read_order,
+    read_search,
+    search_of,
+)
+from kernelevolve.search.store.schema import events, nodes, orders, searches, setbacks
+
+_OF_SEARCH = select(nodes).where(nodes.c.search_id == bindparam("search"))
+_BEST_FIRST = (nodes.c.score.desc(), nodes.c.step)
+_RANKED = _OF_SEARCH.where(nodes.c.viable).order_by(*_BEST_FIRST).limit(bindparam("limit"))
+_FRONTIER = _OF_SEARCH.where(nodes.c.viable, nodes.c.children == 0).order_by(*_BEST_FIRST).limit(bindparam("limit"))
+_NEWEST_FIRST = nodes.c.step.desc()
+_CHILDREN = select(nodes).where(nodes.c.parent_id == bindparam("key")).order_by(_NEWEST_FIRST).limit(bindparam("limit"))
+_SIBLINGS = (
+    select(nodes)
+    .where(
+        nodes.c.parent_id == select(nodes.c.parent_id).where(nodes.c.id == bindparam("key")).scalar_subquery(),
+        nodes.c.id != bindparam("key"),
+    )
+    .order_by(_NEWEST_FIRST)
+    .limit(bindparam("limit"))
+)
+_SAME_FAILURE = (
+    _OF_SEARCH.where(nodes.c.signature == bindparam("signature")).order_by(_NEWEST_FIRST).limit(bindparam("limit"))
+)
+_EMBEDDINGS = (
+    select(nodes.c.id, nodes.c.embedding)
+    .where(
+        nodes.c.search_id == bindparam("search"),
+        nodes.c.embedding.is_not(None),
+        nodes.c.island == bindparam("island"),
+    )
+    .order_by(_NEWEST_FIRST)
+    .limit(bindparam("limit"))
+)
+_SETBACKS = select(setbacks.c.mutation, setbacks.c.count).where(
+    setbacks.c.search_id == bindparam("search"), setbacks.c.mutation.in_(bindparam("mutations", expanding=True))
+)
+_WITH_SOURCE = select(nodes.c.id, nodes.c.order_id).where(
+    nodes.c.search_id == bindparam("search"), nodes.c.source_hash == bindparam("source")
+)
+_COMING = select(orders.c.id).where(
+    orders.c.search_id == bindparam("search"),
+    orders.c.source_hash == bindparam("source"),
+    orders.c.state == OrderState.OPEN.value,
+)
+_STARTS_LEFT = select(func.count()).where(
+    orders.c.search_id == bindparam("search"),
+    orders.c.phase == Phase.START.value,
+    orders.c.state.in_([OrderState.WAITING.value, OrderState.OPEN.value, OrderState.EXPIRED.value]),
+)
+
+
+class StoredEvent(Contract):
+    """One entry of a search's change log."""
+
+    number: int
+    """Position in the log of all searches; grows."""
+    step: int
+    """The last step when it happened; -1 before the first."""
+    kind: str
+    """`created`, `order`, `node`, `duplicate`, `failed`, `expired`, `exhausted`, `confirmed`, `refuted`, `finished` or
+    `resumed`."""
+    detail: dict[str, Any]
+    """What changed."""
+    made: str
+    """UTC time, ISO 8601."""
+
+
+def line_of(first: Any, limit: int | None = None) -> Select[Any]:
+    """Ids of a node and its ancestors along first parents, the nearest first: a recursive query."""
+    line = select(nodes.c.id, nodes.c.parent_id).where(nodes.c.id == first).cte("line", recursive=True)
+    above = nodes.alias("above")
+    line = line.union_all(select(above.c.id, above.c.parent_id).where(above.c.id == line.c.parent_id))
+    return select(line.c.id).limit(limit)
+
+
+_ANCESTORS = (
+    select(nodes)
+    .where(nodes.c.id.in_(line_of(bindparam("key"), bindparam("limit"))), nodes.c.id != bindparam("key"))  # type: ignore[arg-type]
+    .order_by(nodes.c.depth.desc())
+)
+
+
+def held_by(connection: Connection, search_id: str, source_hash: str) -> tuple[str | None, str | None] | None:
+    """Node and order that have a source; without a node while it is being judged; None where nobody has it."""
+    values = {"search": search_id, "source": source_hash}
+    node = connection.execute(_WITH_SOURCE, values).first()
+    if node is not None:
+        return node.id, node.order_id
+    order = connection.execute(_COMING, values).first()
+    return None if order is None else (None, order.id)
+
+
+class Reader:
+    """All searches of one database, to be looked at.
+
+    Args:
+        where: path of a SQLite file, or a database URL such as `postgresql+psycopg://user@host/name`.
+        objects: folder or URL for large sources, verdicts and prompts; `objects/` beside a SQLite file if not given.
+        clock: seconds since the epoch; leases end by it.
+
+    Raises:
+        SearchError: it can't be opened, or was written by a newer version.
+    """
+
+    def __init__(
+        self, where: Path | str, objects: Path | str | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        if objects is None:
+            if not isinstance(where, Path):
+                raise SearchError(
+                    "A database URL needs a place for objects too.", "Give a folder or a URL, e.g. s3://bucket/path."
+                )
+            objects = where.parent / "objects"
+        self._database = Database(where)
+        self._objects = ObjectStore(objects)
+        self.clock = clock
+
+    def close(self) -> None:
+        """Release the database."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def text(self, key: str) -> str:
+        """What an object holds.
+
+        Raises:
+            SearchError: there is no such object, or it no longer has the content its name says.
+        """
+        with self._database.reading() as connection:
+            return self._objects.read(connection, key)
+
+    # -- searches -----------------------------------------------------------------------------------------------------
+
+    def search(self, search_id: str) -> SearchRecord:
+        """One search.
+
+        Raises:
+            SearchError: there is none with this handle.
+        """
+        with self._database.reading() as connection:
+            return read_search(connection, search_id)
+
+    def searches(self) -> tuple[SearchRecord, ...]:
+        """All searches, the newest first."""
+        with self._database.reading() as connection:
+            query = SEARCHES.order_by(searches.c.made.desc(), searches.c.id)
+            return tuple(search_of(row) for row in connection.execute(query))
+
+    def brief(self, search: SearchRecord) -> str:
+        """What an author must know of the task; empty where none was kept."""
+        return self.text(search.brief_object) if search.brief_object else ""
+
+    def events(self, search_id: str, after: int = 0, limit: int | None = None) -> tuple[StoredEvent, ...]:
+        """The change log of a search, from after an event's number on."""
+        query = select(events).where(events.c.search_id == search_id, events.c.id > after).order_by(events.c.id)
+        with self._database.reading() as connection:
+            return tuple(
+                StoredEvent(number=row.id, step=row.step, kind=row.kind, detail=json.loads(row.detail), made=row.made)
+                for row in connection.execute(query.limit(limit))
+            )
+
+    # -- orders -------------------------------------------------------------------------------------------------------
+
+    def order(self, order_id: str) -> Order:
+        """One order.
+
+        Raises:
+            SearchError: there is none with this handle.
+        """
+        with self._database.reading() as connection:
+            return self._as_of_now(read_order(connection, order_id)[0])
+
+    def orders(self, search_id: str, states: Collection[OrderState] = ()) -> tuple[Order, ...]:
+        """Orders of a search by number, those in these states if any are named; overdue ones count as expired."""
+        with self._database.reading() as connection:
+            read_search(connection, search_id)
+            query = select(orders).where(orders.c.search_id == search_id).order_by(orders.c.number)
+            found = (self._as_of_now(order_of(row._mapping)) for row in connection.execute(query))
+            return tuple(order for order in found if not states or order.state in states)
+
+    def _as_of_now(self, order: Order) -> Order:
+        """An order whose lease has run out is expired, whether anybody has written that down or not."""
+        if order.state is OrderState.OPEN and order.expires < self.clock():
+            return order.model_copy(update={"state": OrderState.EXPIRED})
+        return order
+
+    def starting_points_left(self, search_id: str) -> int:
+        """Starting points without a verdict, those under way included."""
+        with self._database.reading() as connection:
+            return int(connection.execute(_STARTS_LEFT, {"search": search_id}).scalar_one())
+
+    def prompt(self, order_id: str) -> str | None:
+        """What the author of an order was told, if it was kept."""
+        with self._database.reading() as connection:
+            key = read_order(connection, order_id)[1].prompt_object
+        return None if key is None else self.text(key)
+
+    # -- nodes --------------------------------------------------------------------------------------------------------
+
+    def node(self, node_id: str) -> Node:
+        """One node.
+
+        Raises:
+            SearchError: there is none with this handle.
+        """
+        with self._database.reading() as connection:
+            return read_node(connection, node_id)
+
+    def nodes(self, search_id: str, as_of: int | None = None) -> tuple[Node, ...]:
+        """Nodes of a search in the order of their steps.
+
+        Args:
+            search_id: the search.
+            as_of: number of an event: the nodes as they were right after it, confirmations included. Counts of children
+                are those of today.
+        """
+        with self._database.reading() as connection:
+            search = read_search(connection, search_id)
+            query = select(nodes).where(nodes.c.search_id == search_id).order_by(nodes.c.step)
+            later: set[str] = set()
+            if as_of is not None:
+                log = select(events).where(events.c.search_id == search_id).order_by(events.c.id)
+                changes = connection.execute(log).all()
+                steps = [row.step for row in changes if row.kind == "node" and row.id <= as_of]
+                query = query.where(nodes.c.step <= max(steps, default=-1))
+                later = {
+                    json.loads(row.detail)["node"]
+                    for row in changes
+                    if row.kind in ("confirmed", "refuted") and row.id > as_of
+                }
+            found = read_nodes(connection, query)
+        return tuple(self._unconfirmed(node, search) if node.node_id in later else node for node in found)
+
+    def _unconfirmed(self, node: Node, search: SearchRecord) -> Node:
+        """A node as it was before its second verdict."""
+        latency_ms = mean_ms(self.verdict(node).of(search.platform).timings, search.options.baseline)
+        return node.model_copy(
+            update={"confirmed": None, "confirmation_object": None, "refuted": False, "latency_ms": latency_ms}
+        )
+
+    def leader(self, search_id: str) -> Node | None:
+        """The leading node of a search (see `fitness.improves`)."""
+        with self._database.reading() as connection:
+            leader_id = read_search(connection, search_id).leader_id
+            return None if leader_id is None else read_node(connection, leader_id)
+
+    def ranked(self, search_id: str, limit: int = 10) -> tuple[Node, ...]:
+        """The fastest nodes, first the best."""
+        return self._nodes(_RANKED, search=search_id, limit=limit)
+
+    def frontier(self, search_id: str, limit: int = 1000) -> tuple[Node, ...]:
+        """Correct nodes that nothing has been derived from yet, the best first."""
+        return self._nodes(_FRONTIER, search=search_id, limit=limit)
+
+    def ancestors(self, node_id: str, limit: int = 64) -> tuple[Node, ...]:
+        """The line a node descends from along first parents, the nearest first."""
+        return self._nodes(_ANCESTORS, key=node_id, limit=limit + 1)
+
+    def children(self, node_id: str, limit: int = 1000) -> tuple[Node, ...]:
+        """Nodes whose first parent a node is, the newest first."""
+        return self._nodes(_CHILDREN, key=node_id, limit=limit)
+
+    def siblings(self, node_id: str, limit: int = 1000) -> tuple[Node, ...]:
+        """Nodes with the same first parent, the newest first."""
+        return self._nodes(_SIBLINGS, key=node_id, limit=limit)
+
+    def failures(self, search_id: str, signature: str, limit: int = 5) -> tuple[Node, ...]:
+        """Nodes that failed in the same way, the newest first."""
+        return self._nodes(_SAME_FAILURE, search=search_id, signature=signature, limit=limit)
+
+    def _nodes(self, query: Select[Any], **values: Any) -> tuple[Node, ...]:
+        with self._database.reading() as connection:
+            return read_nodes(connection, query, values)
+
+    def signature(self, node_id: str) -> str | None:
+        """What a node's failure has in common with others of its kind; None where it did not fail."""
+        with self._database.reading() as connection:
+            return connection.execute(select(nodes.c.signature).where(nodes.c.id == node_id)).scalar_one()
+
+    def has_source(self, search_id: str, source_hash: str) -> bool:
+        """Whether a search holds, or is judging, a candidate with this `Candidate.source_hash`."""
+        with self._database.reading() as connection:
+            return held_by(connection, search_id, source_hash) is not None
+
+    def setbacks(self, search_id: str, mutations: Collection[str]) -> dict[str, int]:
+        """For descriptions of changes: how often each brought no gain; those that broke the candidate count double."""
+        values = {"search": search_id, "mutations": list(mutations)}
+        with self._database.reading() as connection:
+            return dict(connection.execute(_SETBACKS, values).tuples().all())
+
+    def embeddings(self, search_id: str, island: int, limit: int = 256) -> list[tuple[str, bytes]]:
+        """Node and embedding of the newest nodes of an island."""
+        values = {"search": search_id, "island": island, "limit": limit}
+        with self._database.reading() as connection:
+            return [(row.id, row.embedding) for row in connection.execute(_EMBEDDINGS, values)]
+
+    def parent(self, node_id: str) -> tuple[Node, Candidate]:
+        """A node and its candidate, in one transaction."""
+        with self._database.reading() as connection:
+            node = read_node(connection, node_id)
+            source = self._objects.read(connection, node.source_object)
+        return node, Candidate(language=node.language, source=source, name=node.name)
+
+    def candidate(self, node: Node) -> Candidate:
+        """The candidate of a node."""
+        return Candidate(language=node.language, source=self.text(node.source_object), name=node.name)
+
+    def verdict(self, node: Node) -> Verdict:
+        """What the judge first said of a node."""
+        return Verdict.model_validate_json(self.text(node.verdict_object))
+
+    def confirmation(self, node: Node) -> Verdict | None:
+        """What the judge said of a node the second time, if it was asked."""
+        key = node.confirmation_object
+        return None if key is None else Verdict.model_validate_json(self.text(key))
