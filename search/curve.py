@@ -102,7 +102,7 @@ def search_curve(nodes: Sequence[Node], margin: float, winner: Node | None) -> C
     if winner is not None and winner.confirmed is not None:
         values.append(winner.confirmed.speedup)
     logarithmic = bool(values) and max(values) > _LOG_RANGE * min(values)
-    y_marks = _log_marks(values) if logarithmic else _linear_marks([*values, 1.0])
+    y_marks = _log_marks(values) if logarithmic else linear_marks([*values, 1.0])
     low, high = y_marks[0], y_marks[-1]
     some_fail = any(node.fitness.speedup <= 0 for node in nodes)
     bottom = HEIGHT - (_BOTTOM_WITH_RAIL if some_fail else _BOTTOM)
@@ -167,7 +167,8 @@ def _nice(span: float, most: int) -> float:
     return next(power * factor for factor in (1, 2, 5, 10, 20) if span / (power * factor) <= most)
 
 
-def _linear_marks(values: Sequence[float]) -> list[float]:
+def linear_marks(values: Sequence[float]) -> list[float]:
+    """Round numbers from 0 to a little above the largest value: marks of an axis."""
     step = _nice(max(values), 6)
     return [round(index * step, 10) for index in range(math.ceil(max(values) / step * 1.02) + 1)]
 
@@ -191,3 +192,12 @@ def _steps(count: int) -> list[int]:
     if count < 2:
         return [0] if count else []
     return list(range(0, count, max(1, round(_nice(count - 1, 12)))))
+
+
+def spark(values: Sequence[float], width: int = 32) -> str:
+    """A curve in one line of text, from 0 to the largest value."""
+    if not values or max(values) <= 0:
+        return ""
+    chosen = [values[min(len(values) - 1, index * len(values) // width)] for index in range(min(width, len(values)))]
+    bars = "▁▂▃▄▅▆▇█"
+    return "".join(bars[min(len(bars) - 1, int(value / max(values) * (len(bars) - 1) + 0.5))] for value in chosen)

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from kernelevolve.evaluation.errors import KernelEvolveError, PlatformError, TaskError
+from kernelevolve.search.errors import SearchError
 from kernelevolve.server.exit_codes import ExitCode, exit_code_of
 from kernelevolve.server.rendering import stderr_console
 from kernelevolve.server.settings import state_folder
@@ -30,6 +31,11 @@ tasks_app = typer.Typer(help="Look at tasks.", no_args_is_help=True)
 app.add_typer(tasks_app, name="tasks")
 warm_app = typer.Typer(help="A warm judge in the background, which makes `verify` start at once.", no_args_is_help=True)
 app.add_typer(warm_app, name="warm")
+
+search_app = typer.Typer(help="Look at searches, go on with them, end them.", no_args_is_help=True)
+app.add_typer(search_app, name="search")
+bench_app = typer.Typer(help="Measure the engine.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 StateOption = Annotated[
@@ -62,6 +68,14 @@ def _reported(as_json: bool) -> Iterator[None]:
                 console.print(error.log.rstrip(), style="dim", markup=False, highlight=False)
         fault = isinstance(error, TaskError | PlatformError)
         raise typer.Exit(ExitCode.HARNESS if fault else exit_code_of(error.status)) from error
+    except SearchError as error:
+        if as_json:
+            print(json.dumps({"status": "search_error", "summary": error.summary, "advice": error.advice}, indent=2))
+        else:
+            console = stderr_console()
+            console.print("[red]search[/red]: ", end="")
+            console.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(ExitCode.HARNESS) from error
 
 
 def _print(value: Any) -> None:
@@ -145,17 +159,29 @@ def tasks_check(
 
 @app.command()
 def optimize(
-    task: Annotated[str, typer.Argument(help="Task file or folder.")],
+    task: Annotated[str, typer.Argument(help="Task file or folder, or aten::<operator>; not read with --resume.")] = "",
     start: Annotated[
         Path | None, typer.Option(help="Candidate to start from. Default: the task's own for the platform.")
     ] = None,
     platform: Annotated[str, typer.Option("--platform", "-p", help="Platform to optimise for.")] = "cpu",
+    policy: Annotated[
+        str, typer.Option(help="greedy, beam, mcts, evolutionary, best_of_n, random, or a plug-in.")
+    ] = "greedy",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--set", help="Parameter of the policy, name=value; repeat for more.")
+    ] = None,
+    synthesizer: Annotated[str, typer.Option(help="mutator (no model) or endpoint (a model over HTTP).")] = "mutator",
     evaluations: Annotated[int, typer.Option(min=1, help="Candidates to judge, at most.")] = 30,
     minutes: Annotated[float, typer.Option(min=0.01, help="Wall-clock budget in minutes.")] = 10.0,
-    stall: Annotated[int, typer.Option(min=1, help="Stop after this many candidates without a gain.")] = 12,
-    target: Annotated[float | None, typer.Option(help="Stop at this speed-up over the baseline.")] = None,
+    stall: Annotated[int, typer.Option(min=0, help="Stop after so many candidates without a gain; 0: never.")] = 12,
+    target: Annotated[float | None, typer.Option(min=0.0, help="Stop at this speed-up over the baseline.")] = None,
+    usd: Annotated[float | None, typer.Option(min=0.0, help="Money a model may cost, US dollars.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens a model may use.")] = None,
     baseline: Annotated[str, typer.Option(help="Baseline of the fitness: eager or compile.")] = "eager",
-    seed: Annotated[int, typer.Option(help="Seed of the mutator's choices.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all choices.")] = 0,
+    endpoint_url: Annotated[str | None, typer.Option(help="Base URL of the endpoint, e.g. http://host/v1.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model at the endpoint.")] = None,
+    wire_format: Annotated[str | None, typer.Option("--format", help="openai or anthropic.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the winner, the receipt and the report.")
     ] = None,
@@ -163,15 +189,164 @@ def optimize(
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search for a faster kernel with the built-in mutator; no model is needed."""
-    from kernelevolve.server.commands.optimize import OptimizeArguments, run_optimize
-
-    arguments = OptimizeArguments(
-        task=task, start=start, platform=platform, evaluations=evaluations, minutes=minutes, stall=stall,
-        target=target, baseline=baseline, seed=seed, output=output, resume=resume, state=state_folder(state),
+    """Search for a faster kernel. The built-in mutator needs no model; an endpoint's key comes from
+    KERNELEVOLVE_ENDPOINT_KEY."""
+    if not task and resume is None:
+        raise typer.BadParameter("Give a task, or --resume ID.", param_hint="TASK")
+    if baseline not in ("eager", "compile"):
+        raise typer.BadParameter(f"{baseline!r} is neither eager nor compile.", param_hint="--baseline")
+    options = _options(
+        baseline=baseline, evaluations=evaluations, wall_clock_s=minutes * 60, stall=stall or None,
+        target_speedup=target, usd=usd, tokens=tokens, seed=seed, policy_parameters=_parameters(parameter or []),
     )  # fmt: skip
     with _reported(as_json):
+        from kernelevolve.server.commands.optimize import OptimizeArguments, run_optimize
+
+        arguments = OptimizeArguments(
+            task=task, start=start, platform=platform, policy=policy, synthesizer=synthesizer, options=options,
+            endpoint={"url": endpoint_url, "model": model, "format": wire_format}, output=output, resume=resume,
+            state=state_folder(state),
+        )  # fmt: skip
         result = run_optimize(arguments, quiet=as_json)
+    if as_json:
+        _print(result)
+
+
+def _options(**values: Any) -> Any:
+    """`OptimizeOptions`, with a usage error for what is out of its range."""
+    from pydantic import ValidationError
+
+    from kernelevolve.search.options import OptimizeOptions
+
+    try:
+        return OptimizeOptions(**values)
+    except ValidationError as error:
+        found = error.errors()[0]
+        raise typer.BadParameter(f"{found['loc'][0]} = {found['input']!r}: {found['msg'].lower()}") from error
+
+
+def _parameters(given: list[str]) -> dict[str, float]:
+    parameters = {}
+    for text in given:
+        name, _equals, value = text.partition("=")
+        try:
+            parameters[name.strip()] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not name=number.", param_hint="--set") from None
+    return parameters
+
+
+@search_app.command("list")
+def search_list(state: StateOption = None, as_json: JsonFlag = False) -> None:
+    """All searches, the newest first."""
+    from kernelevolve.server.commands.search import list_searches, searches_view
+
+    with _reported(as_json):
+        entries = list_searches(state_folder(state))
+    if as_json:
+        _print(entries)
+    else:
+        Console().print(searches_view(entries))
+
+
+@search_app.command("show")
+def search_show(
+    search_id: Annotated[str, typer.Argument(help="The search.")],
+    tree: Annotated[
+        bool, typer.Option(help="The tree: the best nodes, the newest, and the lines they come from.")
+    ] = False,
+    node: Annotated[int | None, typer.Option(min=0, help="One node by its step: source and verdict.")] = None,
+    events: Annotated[bool, typer.Option(help="What happened, in order.")] = False,
+    as_of: Annotated[int | None, typer.Option(min=0, help="The nodes as they were right after an event.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the HTML report to this file.")] = None,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """How a search stands."""
+    from kernelevolve.server.commands.search import show_search
+
+    with _reported(as_json):
+        value, view = show_search(state_folder(state), search_id, tree, node, events, as_of, report)
+    if as_json:
+        _print(value)
+    else:
+        Console().print(view)
+
+
+@search_app.command("resume")
+def search_resume(
+    search_id: Annotated[str, typer.Argument(help="The search.")],
+    evaluations: Annotated[int | None, typer.Option(min=1, help="A new budget of candidates.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="A new wall-clock budget.")] = None,
+    stall: Annotated[int | None, typer.Option(min=0, help="Stop after so many without a gain; 0: never.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the files.")] = None,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Go on with a search that was interrupted, or that ended; what is not given stays as it was."""
+    from kernelevolve.server.commands.search import resume_search
+
+    with _reported(as_json):
+        result = resume_search(state_folder(state), search_id, evaluations, minutes, stall, output, quiet=as_json)
+    if as_json:
+        _print(result)
+
+
+@search_app.command("stop")
+def search_stop(
+    search_id: Annotated[str, typer.Argument(help="The search.")],
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """End a search: no more orders, its winner is confirmed."""
+    from kernelevolve.server.commands.search import stop
+
+    with _reported(as_json):
+        value, text = stop(state_folder(state), search_id)
+    if as_json:
+        _print(value)
+    else:
+        print(text)
+
+
+@search_app.command("compare")
+def search_compare(
+    search_ids: Annotated[list[str], typer.Argument(help="Two searches or more.")],
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Searches side by side: policy, budget, best so far after a quarter, half, three quarters and all."""
+    from kernelevolve.server.commands.search import compare_searches, comparison_view
+
+    with _reported(as_json):
+        entries = compare_searches(state_folder(state), search_ids)
+    if as_json:
+        _print(entries)
+    else:
+        Console().print(comparison_view(entries))
+
+
+@bench_app.command("search")
+def bench_search(
+    task: Annotated[str | None, typer.Argument(help="Task; without one a made-up task with a known optimum.")] = None,
+    platform: Annotated[str, typer.Option("--platform", "-p", help="Platform to search for.")] = "cpu",
+    policy: Annotated[list[str] | None, typer.Option(help="Policy; repeat for more. Default: all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches for each policy.")] = 5,
+    evaluations: Annotated[int, typer.Option(min=2, help="Candidates in each search.")] = 60,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for page, figures, searches.")] = Path(
+        "kernelevolve-bench"
+    ),
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare policies: the same task and budget, the built-in mutator, several seeds. What was done is not redone."""
+    with _reported(as_json):
+        from kernelevolve.search.policies import policies
+        from kernelevolve.server.commands.bench import BenchArguments, run_bench_search
+
+        chosen = tuple(policy) if policy else tuple(policies())
+        arguments = BenchArguments(task, platform, chosen, seeds, evaluations, output, state_folder(state))
+        result = run_bench_search(arguments, quiet=as_json)
     if as_json:
         _print(result)
 

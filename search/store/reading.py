@@ -17,7 +17,7 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.verdict import Verdict
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.fitness import mean_ms
-from kernelevolve.search.node import Node, SearchRecord
+from kernelevolve.search.node import Node, SearchRecord, SearchState
 from kernelevolve.search.order import Order, OrderState, Phase
 from kernelevolve.search.store.database import Database
 from kernelevolve.search.store.objects import ObjectStore
@@ -35,6 +35,7 @@ from kernelevolve.search.store.schema import events, nodes, orders, searches, se
 _OF_SEARCH = select(nodes).where(nodes.c.search_id == bindparam("search"))
 _BEST_FIRST = (nodes.c.score.desc(), nodes.c.step)
 _RANKED = _OF_SEARCH.where(nodes.c.viable).order_by(*_BEST_FIRST).limit(bindparam("limit"))
+_NEWEST = _OF_SEARCH.order_by(nodes.c.step.desc()).limit(bindparam("limit"))
 _FRONTIER = _OF_SEARCH.where(nodes.c.viable, nodes.c.children == 0).order_by(*_BEST_FIRST).limit(bindparam("limit"))
 _NEWEST_FIRST = nodes.c.step.desc()
 _CHILDREN = select(nodes).where(nodes.c.parent_id == bindparam("key")).order_by(_NEWEST_FIRST).limit(bindparam("limit"))
@@ -76,6 +77,9 @@ _STARTS_LEFT = select(func.count()).where(
     orders.c.phase == Phase.START.value,
     orders.c.state.in_([OrderState.WAITING.value, OrderState.OPEN.value, OrderState.EXPIRED.value]),
 )
+
+
+_LAST_EVENT = select(func.max(events.c.id)).where(events.c.search_id == bindparam("search"))
 
 
 class StoredEvent(Contract):
@@ -195,6 +199,19 @@ class Reader:
                 for row in connection.execute(query.limit(limit))
             )
 
+    def last_event(self, search_id: str) -> int:
+        """Number of the newest event of a search; 0 where there is none."""
+        with self._database.reading() as connection:
+            read_search(connection, search_id)
+            return int(connection.execute(_LAST_EVENT, {"search": search_id}).scalar_one() or 0)
+
+    def is_quiet(self, search_id: str, after: int) -> bool:
+        """Whether a search goes on and nothing has happened in it since an event."""
+        with self._database.reading() as connection:
+            if read_search(connection, search_id).state is SearchState.FINISHED:
+                return False
+            return int(connection.execute(_LAST_EVENT, {"search": search_id}).scalar_one() or 0) <= after
+
     # -- orders -------------------------------------------------------------------------------------------------------
 
     def order(self, order_id: str) -> Order:
@@ -283,6 +300,10 @@ class Reader:
     def ranked(self, search_id: str, limit: int = 10) -> tuple[Node, ...]:
         """The fastest nodes, first the best."""
         return self._nodes(_RANKED, search=search_id, limit=limit)
+
+    def newest(self, search_id: str, limit: int = 10) -> tuple[Node, ...]:
+        """The nodes that came last, the newest first."""
+        return self._nodes(_NEWEST, search=search_id, limit=limit)
 
     def frontier(self, search_id: str, limit: int = 1000) -> tuple[Node, ...]:
         """Correct nodes that nothing has been derived from yet, the best first."""

@@ -154,15 +154,16 @@ class Store(Reader):
             row = {
                 "id": search_id, "task_id": _task_id(connection, task), "platform": platform,
                 "options": options.model_dump_json(), "policy": policy, "synthesizer": synthesizer,
-                "brief_object": packed_brief.write(connection) if packed_brief else None, "state": SearchState.RUNNING, "made": _now(),
-                "resumed_at": self.clock(), "issued": len(kept),
+                "brief_object": packed_brief.write(connection) if packed_brief else None,
+                "state": SearchState.RUNNING, "made": _now(), "resumed_at": self.clock(), "issued": len(kept),
             }  # fmt: skip
             connection.execute(insert(searches), row)
             for number, (point, packed) in enumerate(kept):
                 order = {
                     "id": f"{search_id}.o{number}", "search_id": search_id, "number": number, "phase": Phase.START,
                     "state": OrderState.WAITING, "parents": "[]", "memory": MemoryMode.CLEAN_SLATE, "issued": _now(),
-                    "expires": 0.0, "language": point.language, "name": point.name, "source_object": packed.write(connection),
+                    "expires": 0.0, "language": point.language, "name": point.name,
+                    "source_object": packed.write(connection),
                 }  # fmt: skip
                 connection.execute(_ADD_ORDER, order)
             _log(connection, search_id, -1, "created", {"platform": platform, "policy": policy})

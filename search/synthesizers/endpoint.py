@@ -195,7 +195,7 @@ class Endpoint:
         self._key = _key_of(settings.key_variable)
         self._closed = threading.Event()
         self._randomness = randomness or random.Random()
-        self._sleep = sleep or __import__("time").sleep
+        self._sleep = sleep or self._closed.wait
         self._lock = threading.Lock()
         self._spent = Cost()
         self._lines: set[_Line] = set()

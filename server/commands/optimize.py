@@ -18,7 +18,10 @@ from kernelevolve.evaluation.candidate import SUFFIXES, Candidate
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge
-from kernelevolve.search.engine import SearchSummary, optimize, resume
+from kernelevolve.evaluation.task import Task
+from kernelevolve.search.brief import brief_of
+from kernelevolve.search.driver import optimize, resume
+from kernelevolve.search.engine import SearchSummary
 from kernelevolve.search.events import (
     BestImproved,
     Event,
@@ -26,17 +29,18 @@ from kernelevolve.search.events import (
     NodeConfirmed,
     NodeJudged,
     NodeRefuted,
+    OrderFailed,
     SearchStarted,
     Stopped,
 )
 from kernelevolve.search.node import Node
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.report import render_report
-from kernelevolve.search.store import Store
+from kernelevolve.search.store import Reader
+from kernelevolve.search.synthesizers import Synthesizer
 from kernelevolve.server.rendering import stderr_console, table, timings_view
-
-_LANGUAGE_FOR = {"cpu": "cpp"}
-"""Language of the starting point by platform family; Triton everywhere else."""
+from kernelevolve.server.settings import open_store, synthesizer_for
+from kernelevolve.tools.searches import default_language, describe, starting_points
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,10 @@ class OptimizeArguments:
     task: str
     start: Path | None
     platform: str
-    evaluations: int
-    minutes: float
-    stall: int
-    target: float | None
-    baseline: str
-    seed: int
+    policy: str
+    synthesizer: str
+    options: OptimizeOptions
+    endpoint: dict[str, Any]
     output: Path | None
     resume: str | None
     state: Path
@@ -64,52 +66,50 @@ def run_optimize(arguments: OptimizeArguments, quiet: bool) -> dict[str, Any]:
         The summary as JSON values, with the paths that were written.
 
     Raises:
-        KernelEvolveError: the task, the starting point or the search can't be used.
+        KernelEvolveError: the task or the starting point can't be used.
+        SearchError: the search, the policy or the endpoint can't.
     """
-    options = OptimizeOptions(
-        baseline=arguments.baseline,
-        evaluations=arguments.evaluations,
-        wall_clock_s=arguments.minutes * 60,
-        stall=arguments.stall,
-        target_speedup=arguments.target,
-        seed=arguments.seed,
-    )
-    arguments.state.mkdir(parents=True, exist_ok=True)
+    options = arguments.options
     with (
-        Store(arguments.state / "searches.sqlite") as store,
+        open_store(arguments.state) as store,
         Judge(arguments.state, many_triton=arguments.platform != "cpu") as judge,
     ):
-        with _live(quiet, arguments.evaluations) as on_event:
+        kind = arguments.synthesizer if arguments.resume is None else store.search(arguments.resume).synthesizer
+        author: Synthesizer = synthesizer_for(kind, **arguments.endpoint)
+        with _live(quiet, options) as on_event:
             if arguments.resume is not None:
-                summary = resume(arguments.resume, judge, store, options, on_event)
+                summary = resume(arguments.resume, judge, store, options, on_event, synthesizer=author)
             else:
                 task = arguments.task if arguments.task.startswith("aten::") else str(Path(arguments.task).resolve())
-                start = _starting_point(task, arguments, judge)
-                summary = optimize(task, arguments.platform, [start], judge, store, options, on_event)
-        files = _write(store, summary, arguments.output)
+                described = describe(judge, task)
+                points = _starting_points(described, arguments)
+                summary = optimize(
+                    task, arguments.platform, points, judge, store, options, on_event, policy=arguments.policy,
+                    synthesizer=author, brief=brief_of(described),
+                )  # fmt: skip
+        files = write_files(store, summary, arguments.output)
         if not quiet:
-            _show(store, summary, files)
+            show_summary(store, summary, files)
     return {**summary.model_dump(mode="json"), "files": {name: str(path) for name, path in files.items()}}
 
 
-def _starting_point(task: str, arguments: OptimizeArguments, judge: Judge) -> Candidate:
+def _starting_points(task: Task, arguments: OptimizeArguments) -> list[Candidate]:
     if arguments.start is not None:
-        return Candidate.from_file(arguments.start)
-    language = _LANGUAGE_FOR.get(arguments.platform.split(":")[0], "triton")
-    paths = [Path(path) for path in judge.describe_task(task)["starting_points"]]
-    fitting = [path for path in paths if SUFFIXES.get(path.suffix) == language]
-    if not fitting:
+        return [Candidate.from_file(arguments.start)]
+    language = default_language(arguments.platform)
+    points = starting_points(task, language)
+    if not points and arguments.synthesizer == "mutator":
         raise TaskError(
             Finding.TASK_UNREADABLE,
             f"The task names no {language} candidate to start from.",
             "Give one with --start, or put kernel.cpp or triton.py beside the task.",
         )
-    return Candidate.from_file(fitting[0])
+    return points
 
 
 @contextmanager
-def _live(quiet: bool, evaluations: int) -> Iterator[Callable[[Event], None] | None]:
-    """Show the search as it goes: one line for each node, and a bar with the best so far."""
+def _live(quiet: bool, options: OptimizeOptions) -> Iterator[Callable[[Event], None] | None]:
+    """Show the search as it goes: one line for each node, and a bar with the best so far and the budget."""
     if quiet:
         yield None
         return
@@ -122,7 +122,7 @@ def _live(quiet: bool, evaluations: int) -> Iterator[Callable[[Event], None] | N
         TextColumn("{task.fields[best]}  [dim]{task.fields[stage]}[/dim]"),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=evaluations, best="", stage="starting the judge")
+        bar = progress.add_task("", total=options.evaluations, best="", stage="starting the judge")
 
         def show(event: Event) -> None:
             if isinstance(event, SearchStarted):
@@ -130,10 +130,12 @@ def _live(quiet: bool, evaluations: int) -> Iterator[Callable[[Event], None] | N
             elif isinstance(event, JudgeProgress):
                 progress.update(bar, stage=event.stage)
             elif isinstance(event, NodeJudged):
-                console.print(_line(event.node), highlight=False)
+                console.print(node_line(event.node), highlight=False)
                 progress.update(bar, completed=event.evaluations)
             elif isinstance(event, BestImproved):
                 progress.update(bar, best=f"best {event.node.score.speedup:.2f}x")
+            elif isinstance(event, OrderFailed):
+                console.print(f"      no candidate: {event.order.reason}", style="dim", highlight=False)
             elif isinstance(event, NodeConfirmed):
                 console.print(f"[green]confirmed[/green] step {event.node.step} by a second, fuller verdict")
             elif isinstance(event, NodeRefuted):
@@ -144,8 +146,10 @@ def _live(quiet: bool, evaluations: int) -> Iterator[Callable[[Event], None] | N
         yield show
 
 
-def _line(node: Node) -> Text:
-    text = Text(f"{node.step:>4}  ")
+def node_line(node: Node) -> Text:
+    """One line for a node: step, result, where it comes from."""
+    parents = ",".join(parent.rpartition(".")[2] for parent in node.parents)
+    text = Text(f"{node.step:>4} {'← ' + parents if parents else '':<8}")
     if node.viable:
         text.append(f"{node.score.speedup:>7.2f}x ", style="bold")
         text.append(f"{node.latency_ms:>9.4g} ms  " if node.latency_ms is not None else "")
@@ -155,7 +159,7 @@ def _line(node: Node) -> Text:
     return text
 
 
-def _write(store: Store, summary: SearchSummary, output: Path | None) -> dict[str, Path]:
+def write_files(store: Reader, summary: SearchSummary, output: Path | None) -> dict[str, Path]:
     """Write the winner, its verdict with the receipt, and the report."""
     folder = output or Path(f"kernelevolve-{summary.search_id}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,16 +178,18 @@ def _write(store: Store, summary: SearchSummary, output: Path | None) -> dict[st
     return files
 
 
-def _show(store: Store, summary: SearchSummary, files: dict[str, Path]) -> None:
+def show_summary(store: Reader, summary: SearchSummary, files: dict[str, Path]) -> None:
+    """Print how a search went, its winner and where the files are."""
     console = Console()
     seconds = f"{summary.elapsed_s:.0f} s"
-    console.print(
-        f"\n{summary.evaluations} candidates in {seconds}, stopped by {summary.reason.value.replace('_', ' ')}",
-        highlight=False,
-    )
+    why = f"stopped by {summary.reason.value.replace('_', ' ')}" if summary.reason is not None else "still running"
+    console.print(f"\n{summary.evaluations} candidates in {seconds}, {why}; policy {summary.policy}", highlight=False)
+    if summary.cost.input_tokens or summary.cost.usd:
+        cost = summary.cost
+        console.print(f"{cost.input_tokens} tokens in, {cost.output_tokens} out, {cost.usd:.2f} USD", highlight=False)
     if summary.winner is None:
         start = summary.start
-        why = "no starting point is correct"
+        why = "no candidate is correct" if summary.start is None else "no starting point is correct"
         if start is not None:
             diagnosis = store.verdict(start).of(summary.platform).diagnosis
             why = f"{why}: {diagnosis.summary} {diagnosis.advice}" if diagnosis is not None else why

@@ -1,12 +1,19 @@
-"""A judge that only pretends, but answers with real verdicts."""
+"""A judge that only pretends but answers with real verdicts, a clock that is set by hand, and a PostgreSQL server."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
@@ -116,6 +123,21 @@ class FakeJudge:
         return self.opinion(request)
 
 
+@dataclass
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def other(candidate: Candidate, mark: object) -> Candidate:
+    """The same candidate but for a comment: another source."""
+    return candidate.model_copy(update={"source": f"{candidate.source}// {mark}\n"})
+
+
 @pytest.fixture
 def make_verdict() -> Callable[..., Verdict]:
     return verdict_of
@@ -132,6 +154,80 @@ def row_sums() -> Candidate:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "state" / "searches.sqlite") as opened:
+def clock() -> Clock:
+    return Clock()
+
+
+OpenStore = Callable[[], AbstractContextManager[Store]]
+
+
+@pytest.fixture
+def open_store(tmp_path: Path, clock: Clock) -> OpenStore:
+    """Opens the test's own store, as another process would."""
+    return lambda: Store(tmp_path / "state" / "searches.sqlite", clock=clock)
+
+
+@pytest.fixture
+def store(open_store: OpenStore) -> Iterator[Store]:
+    with open_store() as opened:
         yield opened
+
+
+@dataclass
+class PostgreSQL:
+    """A server of this test run's own."""
+
+    sockets: Path
+    account: str
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://{self.account}@/{database}?host={self.sockets}"
+
+    def new_database(self) -> str:
+        """URL of an empty database."""
+        name = f"test{next(self.numbers)}"
+        engine = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return self.url(name)
+
+
+def _programs() -> Path | None:
+    """The folder of PostgreSQL's programs, the newest version's if they are not on the path."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    return versions[-1].parent if versions else None
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server without a port: it listens on a socket in its own folder."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip("no PostgreSQL here: neither on the path nor in /usr/lib/postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    prefix: list[str] = []
+    account = "tester"
+    if os.geteuid() == 0:
+        # The server refuses to run as root.
+        shutil.chown(folder, "nobody")
+        prefix = ["runuser", "-u", "nobody", "--"]
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*prefix, str(programs / program), *arguments]
+        log = folder / "log"
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr + (log.read_text() if log.exists() else "")
+
+    run("initdb", "-D", f"{folder}/data", "-U", account, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+    settings = f"-F -k {folder} -c listen_addresses='' -c shared_buffers=16MB"
+    run("pg_ctl", "-D", f"{folder}/data", "-l", f"{folder}/log", "-o", settings, "-w", "start")
+    try:
+        yield PostgreSQL(folder, account)
+    finally:
+        run("pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "-w", "stop")
+        shutil.rmtree(folder)

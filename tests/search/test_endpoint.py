@@ -258,7 +258,7 @@ def test_waits_grow_and_differ_between_authors() -> None:
 
 def test_the_server_says_how_long_to_wait(wire: str) -> None:
     date = email.utils.formatdate(time.time() + 40, usegmt=True)
-    script = [
+    script: list[Behaviour] = [
         Refuses(429, headers={"retry-after": "7"}),
         Refuses(503, headers={"retry-after": date}),
         Says(GOOD),
@@ -311,6 +311,7 @@ def test_silence_is_tried_again(wire: str) -> None:
         assert bench.complete().attempts == 2
 
 
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("in_headers", [False, True])
 def test_a_server_that_drips_is_cut_off(wire: str, in_headers: bool) -> None:
     with Bench(wire, [Drips(in_headers=in_headers)] * 9, total_timeout_s=0.25) as bench:
@@ -338,6 +339,15 @@ def test_attempts_that_break_off_are_paid_for(wire: str) -> None:
     assert completion.cost.output_tokens == tokens_of(GOOD) + 10
     assert completion.estimated
     assert bench.endpoint.spent == completion.cost
+
+
+def test_a_count_from_before_the_break_is_not_the_whole_count() -> None:
+    chunk = {"choices": [{"delta": {"content": "x" * 700}}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
+    broken = Shows(f"data: {json.dumps(chunk)}\n\n", kind="text/event-stream")
+    with Bench("openai", [broken, Says(GOOD)], retries=0) as bench:
+        failure = bench.failure()
+
+    assert failure.cost == Cost(input_tokens=9, output_tokens=200)
 
 
 # Trouble that stays
@@ -720,6 +730,7 @@ def test_closing_ends_what_others_wait_for(wire: str) -> None:
     assert failures[0].fatal
 
 
+@pytest.mark.timeout(30)
 def test_closing_ends_a_wait_between_attempts() -> None:
     with StandIn([Refuses(429, headers={"retry-after": "200"})]) as server:
         endpoint = Endpoint(EndpointSettings(url=server.url(), model="m"))
@@ -945,6 +956,11 @@ def test_any_event_is_read_or_refused(wire: WireFormat, bodies: list[object]) ->
 
     assert reader.text.encode().decode() == reader.text
     assert reader.input_tokens is None or 0 < reader.input_tokens <= 10**10
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(MalformedStreamError, match="UTF-8"):
+        list(EventDecoder().feed(b"data: \xff\n\n"))
 
 
 def test_an_event_nested_beyond_reason_is_refused() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.resources import KernelResources
-from kernelevolve.search.curve import _linear_marks, _log_marks, search_curve
-from kernelevolve.search.engine import optimize
+from kernelevolve.search.curve import _log_marks, linear_marks, search_curve
+from kernelevolve.search.driver import optimize
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.report import render_report, write_report
@@ -87,7 +87,7 @@ def test_the_report_says_everything(searched: str, store: Store) -> None:
         "row_sums", "on cpu", "An Imagined Processor", "Baseline eager", "Baseline compile", "8.000 ms", "4.00×",
         "2.00×", "against eager", "ended: evaluations", "starting point", "flags -O3 -march=native", "wrong",
         "compile error", "Refused: wrong_special_values.", "first index", "hip:gfx942", "75 %", "Receipt",
-        "seed_commitment", "[ 1.5, 1.25, 1.75 ]", "#pragma omp parallel for schedule(static)", "+++ kernel-2.cpp",
+        "seed_commitment", "[ 1.5, 1.25, 1.75 ]", "#pragma omp parallel for schedule(static)", "+++ kernel-o2.cpp",
     ):  # fmt: skip
         assert part in text, part
     assert page.count("circle") + page.count("path") >= len(store.nodes(searched))
@@ -152,7 +152,7 @@ def test_a_search_that_has_not_begun_has_a_report_too(row_sums: Candidate, store
 
 def test_the_receipt_in_the_report_is_the_receipt(searched: str, store: Store) -> None:
     page = outline(render_report(store, searched))
-    best = store.best(searched)
+    best = store.leader(searched)
     assert best is not None
     confirmation = store.confirmation(best)
     assert confirmation is not None
@@ -170,7 +170,7 @@ def test_the_file_is_written_whole(searched: str, store: Store, tmp_path: Path) 
 
 def test_the_curve_shows_every_node_inside_its_frame(searched: str, store: Store) -> None:
     nodes = store.nodes(searched)
-    curve = search_curve(nodes, 0.02, store.best(searched))
+    curve = search_curve(nodes, 0.02, store.leader(searched))
 
     assert len(curve.dots) == len(nodes) + 1  # and the ring around the winner
     for dot in curve.dots:
@@ -197,7 +197,7 @@ def test_the_curve_turns_logarithmic_beyond_a_factor_of_twenty(
 
 @given(st.lists(st.floats(1e-4, 1e5), min_size=1, max_size=5))
 def test_axis_marks_span_the_values(values: list[float]) -> None:
-    for marks in (_linear_marks(values), _log_marks(values)):
+    for marks in (linear_marks(values), _log_marks(values)):
         assert marks == sorted(set(marks))
         assert marks[0] <= min(values) * (1 + 1e-9)
         assert marks[-1] >= max(values) * (1 - 1e-9)
