@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check view bench-gpu clean
+.PHONY: install demo test check view bench-gpu bench-gpu-search clean
 
 install: $(VENV)/.installed
 
@@ -39,6 +39,10 @@ view:
 # PYTHON must have torch for the GPU that is here; .venv usually holds a CPU build.
 bench-gpu: view
 	PYTHONPATH=$(CURDIR)/.view:$$PYTHONPATH $(PYTHON) benchmarks/judge_on_gpu.py $(BENCH_ARGUMENTS)
+
+# A whole search on that GPU.
+bench-gpu-search: view
+	PYTHONPATH=$(CURDIR)/.view:$$PYTHONPATH $(PYTHON) benchmarks/search_on_gpu.py $(BENCH_ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) .view build *.egg-info demo

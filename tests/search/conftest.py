@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -28,7 +30,12 @@ from kernelevolve.evaluation.verdict import (
     SpeedSummary,
     Verdict,
 )
+from kernelevolve.search.node import Node
+from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.store import Store
+from kernelevolve.search.store.records import read_search
+from kernelevolve.search.store.sql_view import SqlView
+from kernelevolve.search.view import Brief
 
 ROW_SUMS = """\
 void kernel(TensorView x, TensorView out) {
@@ -123,6 +130,25 @@ class FakeJudge:
         return self.opinion(request)
 
 
+def rated(candidate: Candidate, gain: float, mark: str = "") -> Candidate:
+    """A source that `trusting` finds so much faster than eager."""
+    return other(candidate, f"gain {gain} {mark}".strip())
+
+
+def wrong(candidate: Candidate, mark: object = "") -> Candidate:
+    """A source that `trusting` refuses."""
+    return other(candidate, f"wrong {mark}".strip())
+
+
+def by_its_own_word(request: JudgeRequest) -> Verdict:
+    """Believes what a source says of itself in its last comment."""
+    found = re.findall(r"// (wrong|gain ([\d.]+))", request.candidate.source)
+    if found and found[-1][0] == "wrong":
+        return verdict_of(request.candidate, finding=Finding.WRONG_VALUES)
+    gain = float(found[-1][1]) if found else 1.0
+    return verdict_of(request.candidate, gain, baselines=request.baselines)
+
+
 @dataclass
 class Clock:
     """Seconds that pass only when a test says so."""
@@ -138,6 +164,43 @@ def other(candidate: Candidate, mark: object) -> Candidate:
     return candidate.model_copy(update={"source": f"{candidate.source}// {mark}\n"})
 
 
+def begin(
+    store: Store, *points: Candidate, policy: str = "greedy", synthesizer: str = "mutator", **options: Any
+) -> str:
+    """A search whose starting points wait to be judged."""
+    given = OptimizeOptions.model_validate(options)
+    return store.create_search("tasks/row_sums.py", "cpu", points, given, policy, synthesizer)
+
+
+def keep(
+    store: Store,
+    search_id: str,
+    candidate: Candidate,
+    speedup: float = 1.0,
+    parents: Sequence[Node] = (),
+    mutation: str = "",
+    finding: Finding | None = None,
+    **more: Any,
+) -> Node:
+    """The node of a candidate that was judged so."""
+    verdict = verdict_of(candidate, speedup, finding, more.pop("spread", 0.01))
+    ids = tuple(parent.node_id for parent in parents)
+    return store.add_node(search_id, candidate, verdict, ids, mutation, **more).node
+
+
+@contextmanager
+def view_of(store: Store, search_id: str) -> Iterator[SqlView]:
+    """What a policy would see now."""
+    with store._database.reading() as connection:
+        yield SqlView(connection, read_search(connection, search_id))
+
+
+def brief_of(store: Store, node_id: str) -> Brief:
+    """What a policy would see of a node now."""
+    with view_of(store, node_id.partition(".")[0]) as view:
+        return view.node(node_id)
+
+
 @pytest.fixture
 def make_verdict() -> Callable[..., Verdict]:
     return verdict_of
@@ -146,6 +209,11 @@ def make_verdict() -> Callable[..., Verdict]:
 @pytest.fixture
 def make_judge() -> type[FakeJudge]:
     return FakeJudge
+
+
+@pytest.fixture
+def trusting() -> FakeJudge:
+    return FakeJudge(by_its_own_word)
 
 
 @pytest.fixture
@@ -158,13 +226,22 @@ def clock() -> Clock:
     return Clock()
 
 
-OpenStore = Callable[[], AbstractContextManager[Store]]
+OpenStore = Callable[[], Store]
 
 
 @pytest.fixture
 def open_store(tmp_path: Path, clock: Clock) -> OpenStore:
     """Opens the test's own store, as another process would."""
     return lambda: Store(tmp_path / "state" / "searches.sqlite", clock=clock)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def open_either(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> OpenStore:
+    """The same, once over each database; a module that wants this overrides `open_store` with it."""
+    if request.param == "sqlite":
+        return lambda: Store(tmp_path / "state" / "searches.sqlite", clock=clock)
+    url = request.getfixturevalue("postgresql").new_database()
+    return lambda: Store(url, tmp_path / "state" / "objects", clock=clock)
 
 
 @pytest.fixture

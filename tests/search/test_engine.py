@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +12,8 @@ from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import Verdict
-from kernelevolve.search.driver import optimize, resume
-from kernelevolve.search.engine import SearchSummary
+from kernelevolve.search.driver import drive, optimize, resume
+from kernelevolve.search.engine import Engine, SearchSummary, start
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.events import (
     BestImproved,
@@ -25,8 +27,11 @@ from kernelevolve.search.events import (
 )
 from kernelevolve.search.node import SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
+from kernelevolve.search.order import OrderState
 from kernelevolve.search.store import Store
-from tests.search.conftest import Clock
+from kernelevolve.search.store.database import disk_full
+from kernelevolve.search.synthesizers.mutator import Mutator
+from tests.search.conftest import Clock, by_its_own_word, rated
 
 GAINS = {"-O3": 2.0, "parallel for": 1.8, "simd": 1.5, "-ffast-math": 1.25, "-funroll-loops": 1.005}
 
@@ -285,6 +290,117 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_been(
     assert resumed.winner is not None
     assert whole.winner is not None
     assert resumed.winner.source_hash == whole.winner.source_hash
+
+
+def test_a_full_disk_interrupts_a_search_that_then_goes_on(
+    row_sums: Candidate, honest, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adding = store.add_node
+
+    def full(*arguments: Any, **more: Any) -> Any:
+        if len(honest.requests) == 4:
+            raise disk_full("the disk", "no space")
+        return adding(*arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add_node", full)
+        with pytest.raises(SearchError, match="Free some space"):
+            search(row_sums, honest, store, evaluations=8)
+    (interrupted,) = store.searches()
+    assert len(store.nodes(interrupted.search_id)) == 3
+
+    assert resume(interrupted.search_id, honest, store).evaluations == 8
+    orders = store.orders(interrupted.search_id)
+    assert [order.number for order in orders] == list(range(8))
+    assert {order.state for order in orders} == {OrderState.DONE}
+
+
+def test_resuming_hands_out_again_what_processes_held_that_are_gone(
+    row_sums: Candidate, make_judge, store: Store, clock: Clock
+) -> None:
+    def slow(request: JudgeRequest) -> Verdict:
+        clock.now += 600.0
+        return by_its_own_word(request)
+
+    judge = make_judge(slow)
+    with subprocess.Popen(["true"]) as process:
+        gone = f"mutator@{socket.gethostname()}:{process.pid}"
+    elsewhere = f"mutator@another-machine:{process.pid}"
+    search_id = start(store, "task.py", "cpu", [row_sums], OptimizeOptions(evaluations=4))
+    Engine(store, search_id, judge).judge_starting_points()
+    assert all(Engine(store, search_id, judge, holder).next_order() for holder in (gone, elsewhere))
+
+    assert resume(search_id, judge, store).evaluations == 4
+    done, expired = OrderState.DONE, OrderState.EXPIRED
+    assert [order.state for order in store.orders(search_id)] == [done, done, expired, done, done]
+
+
+# -- several processes ------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_only_once_nothing_is_under_way(trusting, store: Store) -> None:
+    """What another process has under way may turn out to be something to build on."""
+    point = Candidate(language="hip", source="__global__ void kernel() {}")
+    search_id = start(store, "task.py", "cpu", [point])
+    engine, elsewhere = (Engine(store, search_id, trusting, holder) for holder in ("here", "elsewhere"))
+    engine.judge_starting_points()
+    order = elsewhere.next_order()
+    assert order is not None
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 5:
+            elsewhere.submit(order, rated(point, 2.0))
+
+    assert drive(engine, Mutator(), sleep=wait) is StopReason.NOTHING_LEFT
+    assert len(waits) >= 5
+    assert [node.exhausted for node in store.nodes(search_id)] == [True, True]
+
+
+def test_a_process_waits_while_another_judges_the_only_starting_point(
+    row_sums: Candidate, trusting, store: Store
+) -> None:
+    search_id = start(store, "task.py", "cpu", [row_sums], OptimizeOptions(evaluations=2))
+    elsewhere = Engine(store, search_id, trusting, "elsewhere")
+    claimed = store.claim_start(search_id, "elsewhere", 60.0)
+    assert claimed is not None
+
+    reason = drive(Engine(store, search_id, trusting), Mutator(), sleep=lambda _: elsewhere.submit(*claimed) and None)
+    assert reason is StopReason.EVALUATIONS
+    assert [node.author for node in store.nodes(search_id)] == ["elsewhere", ""]
+
+
+def test_a_pause_leaves_the_search_running(row_sums: Candidate, honest, store: Store) -> None:
+    search_id = start(store, "task.py", "cpu", [row_sums])
+    engine = Engine(store, search_id, honest)
+
+    assert drive(engine, Mutator(), until=lambda: len(honest.requests) == 3) is None
+    assert store.search(search_id).state is SearchState.RUNNING
+    assert store.under_way(search_id) == 0
+
+
+@pytest.mark.parametrize("judged", [0, 2])
+def test_who_has_a_candidate_under_way_hears_that_the_search_was_stopped(
+    row_sums: Candidate, make_judge, store: Store, judged: int
+) -> None:
+    def stopping(request: JudgeRequest) -> Verdict:
+        if len(judge.requests) == judged + 1:
+            store.finish(store.searches()[0].search_id, StopReason.STOPPED)
+        return by_its_own_word(request)
+
+    judge = make_judge(stopping)
+    summary = search(row_sums, judge, store)
+    assert (summary.reason, summary.evaluations) == (StopReason.STOPPED, judged)
+
+
+def test_an_unknown_policy_begins_nothing(row_sums: Candidate, honest, store: Store) -> None:
+    with pytest.raises(SearchError, match="no policy 'best'"):
+        optimize("task.py", "cpu", [row_sums], honest, store, policy="best")
+    assert store.searches() == ()
+
+
+# -- resuming with other options --------------------------------------------------------------------------------------
 
 
 def test_a_finished_search_goes_on_with_a_larger_budget(row_sums: Candidate, honest, store: Store) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.search.fitness import Fitness, fitness_of, improves, mean_ms
+from kernelevolve.search.fitness import Fitness, fitness_of, improves, mean_ms, roofline_share, steadied
 
 speedups = st.floats(0.01, 1000)
 
@@ -47,3 +47,27 @@ def test_two_measurements_never_improve_on_each_other(one: float, other: float, 
 
     assert not (improves(first, second, margin) and improves(second, first, margin))
     assert not improves(first, first, margin)
+
+
+def test_a_noisy_pairing_is_measured_against_the_anchor() -> None:
+    noisy = Fitness(speedup=2.0, low=1.0, high=4.0)
+
+    steadier = steadied(noisy, latency_ms=4.0, anchor_ms=10.0, margin=0.02)
+    assert (steadier.speedup, steadier.low, steadier.high) == pytest.approx((2.5, 1.25, 5.0))
+
+
+def test_a_tight_pairing_is_left_as_it_is() -> None:
+    tight = Fitness(speedup=2.0, low=1.97, high=2.03)
+
+    assert steadied(tight, latency_ms=4.0, anchor_ms=10.0, margin=0.02) == tight
+    assert steadied(Fitness(), latency_ms=None, anchor_ms=10.0, margin=0.02) == Fitness()
+    assert steadied(Fitness(), latency_ms=4.0, anchor_ms=10.0, margin=0.02) == Fitness()
+
+
+def test_the_share_of_the_roofline_is_known_only_where_every_case_has_a_limit(make_verdict, row_sums) -> None:
+    timings = make_verdict(row_sums, 4.0).platforms[0].timings
+    unlimited = timings[0].model_copy(update={"floor_ms": None})
+
+    assert roofline_share(timings, "eager") == pytest.approx(0.25 / 2.0)
+    assert roofline_share((unlimited, *timings[1:]), "eager") is None
+    assert roofline_share(timings, "compile") is None
