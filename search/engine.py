@@ -46,6 +46,8 @@ _MOST_CONFIRMED = 3
 _DRAFTS = 4
 _MORE_S = 120.0
 """Time for judging one candidate past the judge's own limits: waiting for a device, compiling."""
+_MOST_STARTS = 64
+"""Starting points that drafts look at."""
 _RECENT = 64
 """Parents kept in memory."""
 READS_PROMPTS = frozenset({"assistant", "endpoint"})
@@ -124,7 +126,7 @@ class Engine:
         holder: str = "",
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        search = store.search(search_id)
+        search = self._search = store.search(search_id)
         self.store = store
         self.search_id = search_id
         self.judge = judge
@@ -164,7 +166,7 @@ class Engine:
 
     def reason_to_stop(self) -> StopReason | None:
         """Why the search should end now, its starting points judged; None if it should go on."""
-        search = self.store.search(self.search_id)
+        search = self._search = self.store.search(self.search_id)
         if search.state is SearchState.FINISHED:
             return search.reason
         leader = self._leading(search)
@@ -189,7 +191,7 @@ class Engine:
 
     def next_order(self) -> Order | None:
         """Take an order, or None where there is nothing to build on."""
-        lease_s = self.store.search(self.search_id).options.lease_s
+        lease_s = self._search.options.lease_s
         return self.store.issue(self.search_id, self._choose, self.holder, lease_s, self.policy.along_path)
 
     def _choose(self, view: SearchView, number: int) -> tuple[Phase, Choice] | None:
@@ -199,17 +201,17 @@ class Engine:
             return self._mend(view, number) if self.reads_prompt else None
         drafts = view.search.options.drafts
         drafts = (_DRAFTS if self.reads_prompt else 0) if drafts is None else drafts
-        points = view.starting_points()
-        started = number - sum(1 for point in points)
-        if points and started < drafts:
-            choice = Choice(
-                (points[number % len(points)],), MemoryMode.CLEAN_SLATE, note=f"draft {started + 1} of {drafts}"
-            )
-            return Phase.DRAFT, choice
         stalled = view.search.stalled
-        if self.reads_prompt and points and stalled >= view.search.options.stagnation and number % 2 == 0:
+        stagnates = self.reads_prompt and stalled >= view.search.options.stagnation and number % 2 == 0
+        points = view.starting_points() if stagnates or number < drafts + _MOST_STARTS else []
+        started = number - len(points)
+        if points and started < drafts:
+            note = f"draft {started + 1} of {drafts}"
+            return Phase.DRAFT, Choice((points[number % len(points)],), MemoryMode.CLEAN_SLATE, note=note)
+        if points and stagnates:
             point = points[number // 2 % len(points)]
-            return Phase.EXPAND, Choice((point,), MemoryMode.CLEAN_SLATE, note=f"{stalled} candidates without a gain")
+            note = f"{stalled} candidates without a gain"
+            return Phase.EXPAND, Choice((point,), MemoryMode.CLEAN_SLATE, note=note)
         choice_made = self.policy.select(view, number, randomness)
         return None if choice_made is None else (Phase.EXPAND, choice_made)
 
@@ -224,7 +226,7 @@ class Engine:
 
     def prompt(self, order: Order, budget_tokens: int | None = None) -> Prompt:
         """What the author of an order should read."""
-        return memory.compose(self.store, self.store.search(self.search_id), order, budget_tokens)
+        return memory.compose(self.store, self._search, order, budget_tokens)
 
     # -- candidates ---------------------------------------------------------------------------------------------------
 
@@ -237,7 +239,8 @@ class Engine:
             SearchError: the order cannot take a candidate.
             KernelEvolveError: the judge cannot serve requests at all, e.g. the task cannot be read.
         """
-        search = self.store.search(self.search_id)
+        # As it was when this step began: of what may have changed since, only the store's own word counts.
+        search = self._search
         if not candidate.source.strip():
             raise SearchError("The source is empty.", "Hand in the whole source of the candidate.")
         vector = self._compare(order, candidate)

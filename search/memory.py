@@ -10,7 +10,7 @@ from kernelevolve.evaluation.verdict import PlatformVerdict
 from kernelevolve.search.node import Node, SearchRecord
 from kernelevolve.search.order import MemoryMode, Order, Phase
 from kernelevolve.search.prompt import Draft, Prompt, fit
-from kernelevolve.search.store import Store
+from kernelevolve.search.store import Reader
 
 _LINE = 8
 """Ancestors told of: further back, the sources have little in common."""
@@ -32,7 +32,7 @@ _FORMS = {
 }
 
 
-def compose(store: Store, search: SearchRecord, order: Order, budget_tokens: int | None = None) -> Prompt:
+def compose(store: Reader, search: SearchRecord, order: Order, budget_tokens: int | None = None) -> Prompt:
     """The prompt of an order: everything that is needed to write the next candidate, and nothing twice.
 
     Args:
@@ -41,9 +41,15 @@ def compose(store: Store, search: SearchRecord, order: Order, budget_tokens: int
         order: which candidate is wanted.
         budget_tokens: for the whole text; the search's own if not given.
     """
-    parents = [store.node(node_id) for node_id in order.parents]
+    with store.snapshot():
+        return _compose(store, search, order, budget_tokens or search.options.prompt_tokens)
+
+
+def _compose(store: Reader, search: SearchRecord, order: Order, budget_tokens: int) -> Prompt:
+    sources = dict(store.parent(node_id) for node_id in order.parents)
+    parents = list(sources)
     remembers = order.memory is not MemoryMode.CLEAN_SLATE
-    leader = store.leader(search.search_id)
+    leader = None if search.leader_id is None else store.node(search.leader_id)
     language = parents[0].language if parents else "triton"
     told = {parent.node_id for parent in parents}
     drafts = [
@@ -52,7 +58,7 @@ def compose(store: Store, search: SearchRecord, order: Order, budget_tokens: int
     ]
     for number, parent in enumerate(parents):
         what = "Candidate to build on" if number == 0 else "Second candidate, to combine with the first"
-        drafts.append(Draft(f"{what}: {_name(parent)}", _fenced(store.candidate(parent).source, parent.language), 4))
+        drafts.append(Draft(f"{what}: {_name(parent)}", _fenced(sources[parent].source, parent.language), 4))
         if remembers or parent.status is not Status.CORRECT:
             entry = (store.confirmation(parent) or store.verdict(parent)).of(search.platform)
             drafts.append(Draft(f"What the judge said of {_name(parent)}", verdict_lines(entry), 2))
@@ -65,7 +71,7 @@ def compose(store: Store, search: SearchRecord, order: Order, budget_tokens: int
     if remembers and leader is not None and leader.node_id not in told:
         source = _fenced(store.candidate(leader).source, leader.language)
         drafts.append(Draft(f"The best so far, for comparison: {_name(leader)}", source, 1.5))
-    return fit(drafts, budget_tokens or search.options.prompt_tokens)
+    return fit(drafts, budget_tokens)
 
 
 def _job(search: SearchRecord, order: Order, parents: Sequence[Node], leader: Node | None, language: str) -> str:
@@ -94,16 +100,13 @@ def _job(search: SearchRecord, order: Order, parents: Sequence[Node], leader: No
     return "\n".join(line for line in lines if line)
 
 
-def _what_was_tried(store: Store, search: SearchRecord, parent: Node, told: set[str]) -> list[Draft]:
+def _what_was_tried(store: Reader, search: SearchRecord, parent: Node, told: set[str]) -> list[Draft]:
     """What else was made of the same parent, and how candidates failed here before: negative memory."""
-    children = store.children(parent.node_id, 50)
-    fresh = [node for node in children if node.node_id not in told]
-    viable = sorted((node for node in fresh if node.viable), key=lambda node: -node.score.speedup)[:_SIBLINGS]
-    failed = [node for node in fresh if not node.viable][:_FAILURES]
-    told |= {node.node_id for node in (*viable, *failed)}
-    beside = [node for node in store.siblings(parent.node_id, 50) if node.node_id not in told]
-    beside = sorted(beside, key=lambda node: -node.score.speedup)[:_SIBLINGS]
-    told |= {node.node_id for node in beside}
+    viable = _not_told(store.best_children(parent.node_id, _SIBLINGS), told)
+    failed = _not_told(store.failed_children(parent.node_id, _FAILURES), told)
+    beside: list[Node] = []
+    if parent.parents:
+        beside = _not_told(store.best_children(parent.parents[0], _SIBLINGS + 1), told)[:_SIBLINGS]
     drafts = [
         Draft("Tried from it already", _lines(viable), 1.5),
         Draft("Tried from it and failed: do not repeat", _failures(store, search, failed), 1.5),
@@ -118,7 +121,14 @@ def _what_was_tried(store: Store, search: SearchRecord, parent: Node, told: set[
     return drafts
 
 
-def _failures(store: Store, search: SearchRecord, failed: Sequence[Node]) -> str:
+def _not_told(nodes: Sequence[Node], told: set[str]) -> list[Node]:
+    """The nodes that the prompt has not told of; from now on it has."""
+    fresh = [node for node in nodes if node.node_id not in told]
+    told |= {node.node_id for node in fresh}
+    return fresh
+
+
+def _failures(store: Reader, search: SearchRecord, failed: Sequence[Node]) -> str:
     lines = []
     for node in failed:
         diagnosis = store.verdict(node).of(search.platform).diagnosis

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-_DIMENSIONS = 512
+_DIMENSIONS = 256
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+(?:\.\d+)?|[^\s\w]")
 _COMMENT = re.compile(
     r"//[^\n]*|/\*.*?\*/|(?<!\w)#(?!\s*(?:include|define|pragma|if|endif|else|ifdef|undef))[^\n]*", re.DOTALL
@@ -16,7 +16,7 @@ _COMMENT = re.compile(
 
 
 def embedding(source: str) -> bytes:
-    """A unit vector of 512 float32, as bytes: counts of token 1- to 3-grams, damped by the square root.
+    """A unit vector of 256 float32, as bytes: counts of token 1- to 3-grams, damped by the square root.
 
     Comments and white space do not count. Of numbers the value counts, so that another block size is another source.
     """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, event, inspect, text
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.store.schema import HEAD
@@ -82,17 +84,23 @@ class Database:
         """Failures of the database itself, in words that say what to do."""
         try:
             yield
-        except DBAPIError as error:
-            what = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+        except self._failures() as error:
+            cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+            what = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
             if "disk is full" in what or "No space left" in what or "disk I/O error" in what:
                 raise disk_full(self.name, what) from error
             if "locked" in what or "busy" in what:
                 raise SearchError(
                     f"{self.name} was locked by another process for {_BUSY_MS // 1000} s.", "Try again."
                 ) from error
-            if isinstance(error, OperationalError):
+            if "OperationalError" in (type(error).__name__, type(cause).__name__):
                 raise SearchError(f"{self.name} cannot be used: {what}.", "Check the path or the URL.") from error
             raise
+
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        """What SQLAlchemy raises, and what the driver does for statements that are handed to it directly."""
+        engine: Any = getattr(self, "engine", None)
+        return (DBAPIError,) if engine is None else (DBAPIError, engine.dialect.loaded_dbapi.Error)
 
     # -- schema -------------------------------------------------------------------------------------------------------
 
@@ -164,7 +172,17 @@ def _url_of(where: Path | str) -> URL:
 def _configure_sqlite(connection: Any, record: object) -> None:
     # The driver's own transaction handling begins transactions too late; `_begin_sqlite` does it.
     connection.isolation_level = None
-    for pragma in (f"busy_timeout = {_BUSY_MS}", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}").close()
+    ends = time.monotonic() + _BUSY_MS / 1000
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        # Several processes that meet at a new file: SQLite doesn't wait for a lock to change the mode, it refuses.
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.02)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

@@ -22,16 +22,17 @@ from sqlalchemy.engine import Connection
 
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.store.database import disk_full, is_full
+from kernelevolve.search.store.prepared import Prepared
 from kernelevolve.search.store.schema import objects
 
 _SMALL = 32 * 1024
 """Bytes, compressed, that are kept in the database: most sources and verdicts, no profiles."""
 _QUICK = 1
 """Compression level: verdicts shrink to a fifth at the fastest one already."""
-_CONTENT = select(objects.c.content).where(objects.c.id == bindparam("key"))
+_CONTENT = Prepared(select(objects.c.content).where(objects.c.id == bindparam("key")))
 _ADD = {
-    "sqlite": sqlite.insert(objects).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(objects).on_conflict_do_nothing(),
+    "sqlite": Prepared(sqlite.insert(objects).on_conflict_do_nothing()),
+    "postgresql": Prepared(postgresql.insert(objects).on_conflict_do_nothing()),
 }
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -47,7 +48,7 @@ class Packed:
     def write(self, connection: Connection) -> str:
         """Write a small one in the transaction that will name it; its key."""
         if self.small is not None:
-            connection.execute(_ADD[connection.dialect.name], {"id": self.key, "content": self.small})
+            _ADD[connection.dialect.name].write(connection, {"id": self.key, "content": self.small})
         return self.key
 
 
@@ -92,8 +93,8 @@ class ObjectStore:
         """
         if not _HASH.fullmatch(key):
             raise SearchError(f"{key!r} is no object name.")
-        small: bytes | None = connection.execute(_CONTENT, {"key": key}).scalar_one_or_none()
-        content = zlib.decompress(small) if small is not None else self._read(key)
+        row = _CONTENT.first(connection, key=key)
+        content = zlib.decompress(row["content"]) if row is not None else self._read(key)
         if hashlib.sha256(content).hexdigest() != key:
             raise SearchError(f"Object {key} was changed on disk.", "Restore the objects from a copy.")
         return content.decode()

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy import bindparam, select
+from sqlalchemy.engine import Connection
 
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.search.errors import SearchError
@@ -19,21 +19,15 @@ from kernelevolve.search.fitness import Fitness
 from kernelevolve.search.node import Node, SearchRecord, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import MemoryMode, Order, OrderState, Phase
-from kernelevolve.search.store.schema import edges, nodes, orders, searches, tasks
+from kernelevolve.search.store.prepared import Prepared
+from kernelevolve.search.store.schema import nodes, orders, searches, tasks
 
 SEARCHES = select(searches, tasks.c.reference).join(tasks)
-_SEARCH = SEARCHES.where(searches.c.id == bindparam("key"))
+_SEARCH = Prepared(SEARCHES.where(searches.c.id == bindparam("key")))
 # On SQLite, which knows no such clause, the writer has locked the whole database.
-_SEARCH_LOCKED = _SEARCH.with_for_update(of=searches)
-_ORDER = select(orders).where(orders.c.id == bindparam("key"))
-_NODE = select(nodes).where(nodes.c.id == bindparam("key"))
-_MORE_PARENTS = (
-    select(edges.c.child_id, edges.c.parent_id)
-    .where(edges.c.child_id.in_(bindparam("children", expanding=True)), edges.c.position > 0)
-    .order_by(edges.c.position)
-)
-_AT_ONCE = 500
-"""Keys in one `IN`: SQLite may be built for no more than 999."""
+_SEARCH_LOCKED = Prepared(SEARCHES.where(searches.c.id == bindparam("key")).with_for_update(of=searches))
+_ORDER = Prepared(select(orders).where(orders.c.id == bindparam("key")))
+_NODE = Prepared(select(nodes).where(nodes.c.id == bindparam("key")))
 
 
 def read_search(connection: Connection, search_id: str, lock: bool = False) -> SearchRecord:
@@ -42,7 +36,7 @@ def read_search(connection: Connection, search_id: str, lock: bool = False) -> S
     Raises:
         SearchError: there is none with this handle.
     """
-    row = connection.execute(_SEARCH_LOCKED if lock else _SEARCH, {"key": search_id}).first()
+    row = (_SEARCH_LOCKED if lock else _SEARCH).first(connection, key=search_id)
     if row is None:
         raise SearchError(f"There is no search {search_id!r}.", "List the searches to see their handles.")
     return search_of(row)
@@ -53,9 +47,9 @@ def _options_of(text: str) -> OptimizeOptions:
     return OptimizeOptions.model_validate_json(text)
 
 
-def search_of(row: Row[Any]) -> SearchRecord:
+def search_of(row: Mapping[Any, Any]) -> SearchRecord:
     """A search from its row. Not validated again: it was when it was written."""
-    values = dict(row._mapping)
+    values = dict(row)
     values["search_id"], values["task"] = values.pop("id"), values.pop("reference")
     del values["task_id"]
     values["options"] = _options_of(values["options"])
@@ -64,16 +58,16 @@ def search_of(row: Row[Any]) -> SearchRecord:
     return SearchRecord.model_construct(**values)
 
 
-def read_order(connection: Connection, order_id: str) -> tuple[Order, Row[Any]]:
+def read_order(connection: Connection, order_id: str) -> tuple[Order, dict[str, Any]]:
     """One order, and its row with what only the store knows of it.
 
     Raises:
         SearchError: there is none with this handle.
     """
-    row = connection.execute(_ORDER, {"key": order_id}).first()
+    row = _ORDER.first(connection, key=order_id)
     if row is None:
         raise SearchError(f"There is no order {order_id!r}.", "Ask the search for orders.")
-    return order_of(row._mapping), row
+    return order_of(row), row
 
 
 def order_of(row: Mapping[Any, Any]) -> Order:
@@ -92,28 +86,15 @@ def read_node(connection: Connection, node_id: str) -> Node:
     Raises:
         SearchError: there is none with this handle.
     """
-    found = read_nodes(connection, _NODE, {"key": node_id})
-    if not found:
+    row = _NODE.first(connection, key=node_id)
+    if row is None:
         raise SearchError(f"There is no node {node_id!r}.", "List the nodes of the search.")
-    return found[0]
+    return node_of(row)
 
 
-def read_nodes(connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None) -> tuple[Node, ...]:
-    """The nodes that a query over `nodes` finds."""
-    rows = connection.execute(query, dict(values or {})).all()
-    several: dict[str, list[str]] = {}
-    derived = [row.id for row in rows if row.parent_id is not None]
-    for start in range(0, len(derived), _AT_ONCE):
-        # Second parents are rare; the first stands in the node's own row.
-        for edge in connection.execute(_MORE_PARENTS, {"children": derived[start : start + _AT_ONCE]}):
-            several.setdefault(edge.child_id, []).append(edge.parent_id)
-    return tuple(
-        node_of(row._mapping, (*((row.parent_id,) if row.parent_id else ()), *several.get(row.id, ()))) for row in rows
-    )
-
-
-def node_of(row: Mapping[Any, Any], parents: tuple[str, ...]) -> Node:
+def node_of(row: Mapping[Any, Any]) -> Node:
     """A node from its row. Not validated again: it was when it was written."""
+    parents = (row["parent_id"], *row["more_parents"].split()) if row["parent_id"] else ()
     return Node.model_construct(
         node_id=row["id"], search_id=row["search_id"], step=row["step"], parents=parents, mutation=row["mutation"],
         language=row["language"], name=row["name"], source_hash=row["source_hash"],
@@ -121,9 +102,9 @@ def node_of(row: Mapping[Any, Any], parents: tuple[str, ...]) -> Node:
         fitness=_fitness_of(row["fitness"]), latency_ms=row["latency_ms"],
         confirmation_object=row["confirmation_object"],
         confirmed=None if row["confirmed"] is None else _fitness_of(row["confirmed"]),
-        refuted=row["refuted"], roofline_share=row["roofline_share"], judged_s=row["judged_s"],
+        refuted=bool(row["refuted"]), roofline_share=row["roofline_share"], judged_s=row["judged_s"],
         order_id=row["order_id"], author=row["author"], depth=row["depth"], children=row["children"],
-        island=row["island"], exhausted=row["exhausted"], made=row["made"],
+        island=row["island"], exhausted=bool(row["exhausted"]), made=row["made"],
     )  # fmt: skip
 
 

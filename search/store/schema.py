@@ -75,7 +75,8 @@ nodes = Table(
     Column("search_id", ForeignKey("searches.id"), nullable=False),
     Column("step", Integer, nullable=False),
     Column("order_id", String(48)),
-    Column("parent_id", String(48), index=True),
+    Column("parent_id", String(48)),
+    Column("more_parents", Text, nullable=False, default=""),
     Column("mutation", Text, nullable=False),
     Column("language", Text, nullable=False),
     Column("name", Text, nullable=False),
@@ -110,6 +111,7 @@ nodes = Table(
     UniqueConstraint("search_id", "source_hash"),
 )
 Index("nodes_ranked", nodes.c.search_id, nodes.c.viable, nodes.c.exhausted, nodes.c.score.desc(), nodes.c.step)
+Index("nodes_of_parent", nodes.c.parent_id, nodes.c.viable, nodes.c.score.desc(), nodes.c.step)
 Index("nodes_of_signature", nodes.c.search_id, nodes.c.signature)
 
 edges = Table(

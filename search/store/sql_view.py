@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.engine import Connection
 
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.node import SearchRecord
+from kernelevolve.search.store.prepared import Prepared
 from kernelevolve.search.store.schema import elites, nodes
 from kernelevolve.search.view import Brief
 
@@ -21,12 +22,12 @@ _COLUMNS = [
 ]  # fmt: skip
 _ALL = select(*_COLUMNS)
 _USABLE = _ALL.where(nodes.c.search_id == bindparam("search"), nodes.c.viable, nodes.c.exhausted.is_(False))
-_ONE = _ALL.where(nodes.c.id == bindparam("key"))
-_STARTS = _USABLE.where(nodes.c.depth == 0, nodes.c.step < 64).order_by(nodes.c.step)
-_TOP = _USABLE.order_by(nodes.c.score.desc(), nodes.c.step).limit(bindparam("limit"))
-_FROM = _USABLE.where(nodes.c.step >= bindparam("step")).order_by(nodes.c.step).limit(1)
-_CHILDREN = _ALL.where(nodes.c.parent_id == bindparam("key"), nodes.c.viable).order_by(nodes.c.step)
-_ELITES = (
+_ONE = Prepared(_ALL.where(nodes.c.id == bindparam("key")))
+_STARTS = Prepared(_USABLE.where(nodes.c.depth == 0, nodes.c.step < 64).order_by(nodes.c.step))
+_TOP = Prepared(_USABLE.order_by(nodes.c.score.desc(), nodes.c.step).limit(bindparam("limit")))
+_FROM = Prepared(_USABLE.where(nodes.c.step >= bindparam("step")).order_by(nodes.c.step).limit(1))
+_CHILDREN = Prepared(_ALL.where(nodes.c.parent_id == bindparam("key"), nodes.c.viable).order_by(nodes.c.step))
+_ELITES = Prepared(
     _ALL.join(elites, and_(elites.c.node_id == nodes.c.id, elites.c.search_id == bindparam("search")))
     .where(elites.c.island == bindparam("island"), nodes.c.viable, nodes.c.exhausted.is_(False))
     .order_by(elites.c.cell)
@@ -74,5 +75,8 @@ class SqlView:
         """See `SearchView`."""
         return self._all(_ELITES, search=self.search.search_id, island=island)
 
-    def _all(self, query: Select[Any], **values: Any) -> list[Brief]:
-        return [Brief(*row) for row in self._connection.execute(query, values)]
+    def _all(self, query: Prepared, **values: Any) -> list[Brief]:
+        return [
+            Brief(row[0], row[1], bool(row[2]), *row[3:11], bool(row[11]), row[12])  # type: ignore[call-arg]
+            for row in query.tuples(self._connection, **values)
+        ]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, insert, select, update
+from sqlalchemy import and_, bindparam, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
@@ -30,6 +30,7 @@ from kernelevolve.search.node import Node, SearchRecord, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import MemoryMode, Order, OrderState, Phase
 from kernelevolve.search.policies import Choice
+from kernelevolve.search.store.prepared import Prepared
 from kernelevolve.search.store.reading import Reader, held_by, line_of
 from kernelevolve.search.store.records import (
     fitness_text,
@@ -47,37 +48,37 @@ from kernelevolve.search.view import SearchView
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _ID_LENGTH = 12  # of 31 letters: 59 bits
 
-_ADD_NODE, _ADD_EDGE, _ADD_ORDER, _ADD_EVENT = (insert(table) for table in (nodes, edges, orders, events))
-_CHANGE_SEARCH = update(searches).where(searches.c.id == bindparam("key"))
-_CHANGE_NODE = update(nodes).where(nodes.c.id == bindparam("key"))
-_CHANGE_ORDER = update(orders).where(orders.c.id == bindparam("key"))
-_MORE_CHILDREN = _CHANGE_NODE.values(children=nodes.c.children + 1)
+_ADD_NODE, _ADD_EDGE, _ADD_ORDER, _ADD_EVENT = (Prepared(insert(table)) for table in (nodes, edges, orders, events))
+_CHANGE_SEARCH = Prepared(update(searches).where(searches.c.id == bindparam("key")))
+_CHANGE_NODE = Prepared(update(nodes).where(nodes.c.id == bindparam("key")))
+_CHANGE_ORDER = Prepared(update(orders).where(orders.c.id == bindparam("key")))
+_MORE_CHILDREN = Prepared(update(nodes).where(nodes.c.id == bindparam("key")).values(children=nodes.c.children + 1))
 _VISIT = update(nodes).values(visits=nodes.c.visits + bindparam("more"))
-_VISIT_ONE = _VISIT.where(nodes.c.id == bindparam("key"))
-_VISIT_LINE = _VISIT.where(nodes.c.id.in_(line_of(bindparam("key"))))
-_REWARD_LINE = (
+_VISIT_ONE = Prepared(_VISIT.where(nodes.c.id == bindparam("key")))
+_VISIT_LINE = Prepared(_VISIT.where(nodes.c.id.in_(line_of(bindparam("key")))))
+_REWARD_LINE = Prepared(
     update(nodes).values(reward=nodes.c.reward + bindparam("more")).where(nodes.c.id.in_(line_of(bindparam("key"))))
 )
-_DEPTH = select(nodes.c.depth).where(nodes.c.id == bindparam("key"))
-_LIVE = (
+_DEPTH = Prepared(select(nodes.c.depth).where(nodes.c.id == bindparam("key")))
+_LIVE = Prepared(
     select(orders)
     .where(
         orders.c.search_id == bindparam("search"),
-        orders.c.state.in_([OrderState.WAITING.value, OrderState.OPEN.value]),
+        or_(orders.c.state == OrderState.WAITING.value, orders.c.state == OrderState.OPEN.value),
     )
     .order_by(orders.c.number)
 )
-_NEXT_START = (
+_NEXT_START = Prepared(
     select(orders)
     .where(
         orders.c.search_id == bindparam("search"),
         orders.c.phase == Phase.START.value,
-        orders.c.state.in_([OrderState.WAITING.value, OrderState.EXPIRED.value]),
+        or_(orders.c.state == OrderState.WAITING.value, orders.c.state == OrderState.EXPIRED.value),
     )
     .order_by(orders.c.number)
     .limit(1)
 )
-_ELITE = (
+_ELITE = Prepared(
     select(nodes.c.score, nodes.c.viable)
     .join(elites, elites.c.node_id == nodes.c.id)
     .where(
@@ -165,7 +166,7 @@ class Store(Reader):
                     "expires": 0.0, "language": point.language, "name": point.name,
                     "source_object": packed.write(connection),
                 }  # fmt: skip
-                connection.execute(_ADD_ORDER, order)
+                _ADD_ORDER.write(connection, order)
             _log(connection, search_id, -1, "created", {"platform": platform, "policy": policy})
         return search_id
 
@@ -175,7 +176,7 @@ class Store(Reader):
             search = read_search(connection, search_id, lock=True)
             if search.state is not SearchState.FINISHED:
                 changes = {"state": SearchState.FINISHED, "reason": reason, "finished": _now()}
-                connection.execute(_CHANGE_SEARCH, {"key": search_id, **changes})
+                _CHANGE_SEARCH.write(connection, {"key": search_id, **changes})
                 _log(connection, search_id, search.step, "finished", {"reason": reason})
             return read_search(connection, search_id)
 
@@ -189,7 +190,7 @@ class Store(Reader):
             }  # fmt: skip
             if options is not None:
                 changes["options"] = options.model_dump_json()
-            connection.execute(_CHANGE_SEARCH, {"key": search_id, **changes})
+            _CHANGE_SEARCH.write(connection, {"key": search_id, **changes})
             _log(connection, search_id, search.step, "resumed", {})
             return read_search(connection, search_id)
 
@@ -200,13 +201,13 @@ class Store(Reader):
         with self._database.writing() as connection:
             search = read_search(connection, search_id, lock=True)
             self._live(connection, search)
-            row = connection.execute(_NEXT_START, {"search": search_id}).first()
+            row = _NEXT_START.first(connection, search=search_id)
             if row is None:
                 return None
-            self._lease(connection, row.id, lease_s, holder=holder)
-            source = self._objects.read(connection, row.source_object)
-            order = read_order(connection, row.id)[0]
-        return order, Candidate(language=row.language, name=row.name, source=source)
+            self._lease(connection, row["id"], lease_s, holder=holder)
+            source = self._objects.read(connection, row["source_object"])
+            order = read_order(connection, row["id"])[0]
+        return order, Candidate(language=row["language"], name=row["name"], source=source)
 
     def issue(
         self,
@@ -252,8 +253,8 @@ class Store(Reader):
                 "island": choice.island, "along_path": along_path, "note": choice.note, "holder": holder,
                 "issued": _now(), "expires": self.clock() + lease_s,
             }  # fmt: skip
-            connection.execute(_ADD_ORDER, row)
-            connection.execute(_CHANGE_SEARCH, {"key": search_id, "issued": number + 1})
+            _ADD_ORDER.write(connection, row)
+            _CHANGE_SEARCH.write(connection, {"key": search_id, "issued": number + 1})
             _visit(connection, parents, along_path, 1)
             _log(connection, search_id, search.step, "order", {"order": row["id"], "parents": parents})
             return order_of({**row, "node_id": None, "reason": ""})
@@ -262,7 +263,7 @@ class Store(Reader):
         """Hand out an order that was given back."""
         self._lease(connection, order.order_id, lease_s, holder=holder)
         again, row = read_order(connection, order.order_id)
-        _visit(connection, again.parents, row.along_path, 1)
+        _visit(connection, again.parents, row["along_path"], 1)
         return again
 
     def under_way(self, search_id: str) -> int:
@@ -278,8 +279,8 @@ class Store(Reader):
             read_search(connection, order.search_id, lock=True)
             if order.state is OrderState.OPEN:
                 values = {"state": OrderState.WAITING, "source_hash": None, "holder": ""}
-                connection.execute(_CHANGE_ORDER, {"key": order_id, **values})
-                _visit(connection, order.parents, row.along_path, -1)
+                _CHANGE_ORDER.write(connection, {"key": order_id, **values})
+                _visit(connection, order.parents, row["along_path"], -1)
 
     def heartbeat(self, order_id: str, lease_s: float) -> Order:
         """Give an order more time, from now on.
@@ -310,7 +311,7 @@ class Store(Reader):
             if duplicate is None:
                 self._lease(connection, order_id, lease_s, source_hash=source_hash)
                 if order.state is OrderState.EXPIRED:
-                    _visit(connection, order.parents, row.along_path, 1)
+                    _visit(connection, order.parents, row["along_path"], 1)
                 return order
             self._close(connection, order, search, OrderState.DUPLICATE, str(duplicate), duplicate.node_id)
         raise duplicate
@@ -318,7 +319,7 @@ class Store(Reader):
     def release(self, order_id: str) -> None:
         """Forget what was handed in for an order, because the judge failed on it: the order stays open."""
         with self._database.writing() as connection:
-            connection.execute(_CHANGE_ORDER, {"key": order_id, "source_hash": None})
+            _CHANGE_ORDER.write(connection, {"key": order_id, "source_hash": None})
 
     def fail(self, order_id: str, reason: str, cost: Cost | None = None, *, exhausted: bool = False) -> Order:
         """Close an order whose author gave up.
@@ -338,24 +339,24 @@ class Store(Reader):
                 if not exhausted:
                     changes["author_failures"] = search.author_failures + 1
                 if changes:
-                    connection.execute(_CHANGE_SEARCH, {"key": search.search_id, **changes})
+                    _CHANGE_SEARCH.write(connection, {"key": search.search_id, **changes})
             return read_order(connection, order_id)[0]
 
     def keep_prompt(self, order_id: str, text: str) -> None:
         """Keep what the author of an order was told."""
         packed = self._objects.pack(text)
         with self._database.writing() as connection:
-            connection.execute(_CHANGE_ORDER, {"key": order_id, "prompt_object": packed.write(connection)})
+            _CHANGE_ORDER.write(connection, {"key": order_id, "prompt_object": packed.write(connection)})
 
     def _lease(self, connection: Connection, order_id: str, lease_s: float, **more: Any) -> None:
         values = {"state": OrderState.OPEN, "expires": self.clock() + lease_s, **more}
-        connection.execute(_CHANGE_ORDER, {"key": order_id, **values})
+        _CHANGE_ORDER.write(connection, {"key": order_id, **values})
 
     def _live(self, connection: Connection, search: SearchRecord) -> list[Order]:
         """Orders that wait or are held, by number; those whose lease has run out are taken back."""
-        rows = connection.execute(_LIVE, {"search": search.search_id}).all()
+        rows = _LIVE.rows(connection, search=search.search_id)
         live, now = [], self.clock()
-        for order in (order_of(row._mapping) for row in rows):
+        for order in (order_of(row) for row in rows):
             if order.state is OrderState.OPEN and order.expires < now:
                 self._close(connection, order, search, OrderState.EXPIRED, "its lease ran out")
             else:
@@ -372,10 +373,10 @@ class Store(Reader):
         node_id: str | None = None,
     ) -> None:
         values = {"state": state, "reason": reason, "node_id": node_id, "source_hash": None}
-        connection.execute(_CHANGE_ORDER, {"key": order.order_id, **values})
+        _CHANGE_ORDER.write(connection, {"key": order.order_id, **values})
         if order.state is OrderState.OPEN:
             # It was counted as a visit that would bring something.
-            along_path = read_order(connection, order.order_id)[1].along_path
+            along_path = read_order(connection, order.order_id)[1]["along_path"]
             _visit(connection, order.parents, along_path, -1)
         _log(connection, order.search_id, search.step, state.value, {"order": order.order_id, "reason": reason[:200]})
 
@@ -438,14 +439,14 @@ class Store(Reader):
                 row["island"] = order.island if order is not None else 0
                 if place is not None and row["viable"]:
                     row["cell"] = place(entry)
-                connection.execute(_ADD_NODE, row)
+                _ADD_NODE.write(connection, row)
                 for position, parent_id in enumerate(parents):
                     edge = {"child_id": row["id"], "position": position, "parent_id": parent_id}
-                    connection.execute(_ADD_EDGE, {**edge, "transformation": mutation})
+                    _ADD_EDGE.write(connection, {**edge, "transformation": mutation})
                 if parents:
-                    connection.execute(_MORE_CHILDREN, {"key": parents[0]})
+                    _MORE_CHILDREN.write(connection, {"key": parents[0]})
                 changes, leads = _count(search, row, entry, verdict)
-                connection.execute(_CHANGE_SEARCH, {"key": search_id, **changes, **_spent(search, cost)})
+                _CHANGE_SEARCH.write(connection, {"key": search_id, **changes, **_spent(search, cost)})
                 if parents and not leads:
                     # A change that broke the code will break it elsewhere too; one that brought nothing may still.
                     _set_back(connection, search_id, mutation, 1 if entry.status is Status.CORRECT else 2)
@@ -453,15 +454,15 @@ class Store(Reader):
                     _challenge_elite(connection, row, search.options.margin)
                 if counts_rewards and parents and search.start_score and row["score"] > search.start_score:
                     values = {"key": parents[0], "more": math.log(row["score"] / search.start_score)}
-                    connection.execute(_REWARD_LINE, values)
+                    _REWARD_LINE.write(connection, values)
                 if order is not None:
                     done = {"state": OrderState.DONE, "node_id": row["id"], "source_hash": None}
-                    connection.execute(_CHANGE_ORDER, {"key": order_id, **done})
+                    _CHANGE_ORDER.write(connection, {"key": order_id, **done})
                 _log(connection, search_id, row["step"], "node", {"node": row["id"], "status": row["status"]})
-                return Kept(node_of(row, tuple(parents)), search, leads)
+                return Kept(node_of(row), search, leads)
             if order is not None:
                 if changes := _spent(search, cost):
-                    connection.execute(_CHANGE_SEARCH, {"key": search_id, **changes})
+                    _CHANGE_SEARCH.write(connection, {"key": search_id, **changes})
                 self._close(connection, order, search, OrderState.DUPLICATE, str(duplicate), duplicate.node_id)
         raise duplicate
 
@@ -485,9 +486,9 @@ class Store(Reader):
                 }  # fmt: skip
             else:
                 values |= {"viable": False, "score": 0.0, "low": 0.0}
-            connection.execute(_CHANGE_NODE, {"key": node_id, **values})
+            _CHANGE_NODE.write(connection, {"key": node_id, **values})
             leader = _leader(connection, search)
-            connection.execute(_CHANGE_SEARCH, {"key": search.search_id, **leader})
+            _CHANGE_SEARCH.write(connection, {"key": search.search_id, **leader})
             kind = "confirmed" if correct else "refuted"
             _log(connection, search.search_id, search.step, kind, {"node": node_id, "leader": leader["leader_id"]})
             return read_node(connection, node_id)
@@ -496,7 +497,7 @@ class Store(Reader):
         """Note that the synthesizer has nothing left to try from a node."""
         with self._database.writing() as connection:
             node = read_node(connection, node_id)
-            connection.execute(_CHANGE_NODE, {"key": node_id, "exhausted": True})
+            _CHANGE_NODE.write(connection, {"key": node_id, "exhausted": True})
             _log(connection, node.search_id, node.step, "exhausted", {"node": node_id})
 
 
@@ -521,7 +522,7 @@ def _upsert(connection: Connection, table: Any) -> Any:
     return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 
 
-_UPSERTS: dict[tuple[str, str], Any] = {}
+_UPSERTS: dict[tuple[str, str], Prepared] = {}
 
 
 def _set_back(connection: Connection, search_id: str, mutation: str, count: int) -> None:
@@ -529,36 +530,36 @@ def _set_back(connection: Connection, search_id: str, mutation: str, count: int)
     if key not in _UPSERTS:
         statement = _upsert(connection, setbacks)
         more = {"count": setbacks.c.count + statement.excluded.count}
-        _UPSERTS[key] = statement.on_conflict_do_update(index_elements=["search_id", "mutation"], set_=more)
-    connection.execute(_UPSERTS[key], {"search_id": search_id, "mutation": mutation, "count": count})
+        _UPSERTS[key] = Prepared(statement.on_conflict_do_update(index_elements=["search_id", "mutation"], set_=more))
+    _UPSERTS[key].write(connection, {"search_id": search_id, "mutation": mutation, "count": count})
 
 
 def _challenge_elite(connection: Connection, row: Mapping[str, Any], margin: float) -> None:
     place = {"search": row["search_id"], "island": row["island"], "cell": row["cell"]}
-    before = connection.execute(_ELITE, place).first()
-    if before is not None and before.viable and not _leads(row["score"], row["low"], before.score, margin):
+    before = _ELITE.first(connection, **place)
+    if before is not None and before["viable"] and not _leads(row["score"], row["low"], before["score"], margin):
         return
     key = (connection.dialect.name, "elites")
     if key not in _UPSERTS:
         statement = _upsert(connection, elites)
         change = {"node_id": statement.excluded.node_id}
         columns = ["search_id", "island", "cell"]
-        _UPSERTS[key] = statement.on_conflict_do_update(index_elements=columns, set_=change)
+        _UPSERTS[key] = Prepared(statement.on_conflict_do_update(index_elements=columns, set_=change))
     values = {"search_id": row["search_id"], "island": row["island"], "cell": row["cell"], "node_id": row["id"]}
-    connection.execute(_UPSERTS[key], values)
+    _UPSERTS[key].write(connection, values)
 
 
 def _log(connection: Connection, search_id: str, step: int, kind: str, detail: dict[str, Any]) -> None:
     row = {"search_id": search_id, "step": step, "kind": kind, "detail": json.dumps(detail), "made": _now()}
-    connection.execute(_ADD_EVENT, row)
+    _ADD_EVENT.write(connection, row)
 
 
 def _visit(connection: Connection, parents: Sequence[str], along_path: bool, more: int) -> None:
     if along_path and parents:
-        connection.execute(_VISIT_LINE, {"key": parents[0], "more": more})
+        _VISIT_LINE.write(connection, {"key": parents[0], "more": more})
     elif parents:
         for parent in parents:
-            connection.execute(_VISIT_ONE, {"key": parent, "more": more})
+            _VISIT_ONE.write(connection, {"key": parent, "more": more})
 
 
 def _judged(
@@ -581,6 +582,7 @@ def _judged(
         "search_id": search.search_id,
         "step": step,
         "parent_id": parents[0] if parents else None,
+        "more_parents": " ".join(parents[1:]),
         "language": candidate.language,
         "name": candidate.name,
         "source_hash": candidate.source_hash,
@@ -590,7 +592,7 @@ def _judged(
         "latency_ms": latency_ms,
         "roofline_share": roofline_share(entry.timings, options.baseline),
         "made": _now(),
-        "depth": 1 + connection.execute(_DEPTH, {"key": parents[0]}).scalar_one() if parents else 0,
+        "depth": 1 + _DEPTH.tuples(connection, key=parents[0])[0][0] if parents else 0,
         "viable": viable,
         "score": fitness.speedup if viable else 0.0,
         "low": fitness.low if viable else 0.0,

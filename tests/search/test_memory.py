@@ -137,10 +137,8 @@ def test_nothing_is_told_twice(tree: Tree, memory: MemoryMode, parents: tuple[st
 
 def test_failed_children_are_told_the_newest_first_and_not_all_of_them(tree: Tree, row_sums: Candidate) -> None:
     for mark in range(6):
-        keep(
-            tree.store, tree.search_id, other(row_sums, mark), parents=(tree.nodes["here"],), mutation=f"attempt {mark}",
-            finding=Finding.COMPILER_ERROR,
-        )  # fmt: skip
+        parents, name = (tree.nodes["here"],), f"attempt {mark}"
+        keep(tree.store, tree.search_id, other(row_sums, mark), 0.0, parents, name, Finding.COMPILER_ERROR)
 
     failed = tree.told(SIBLINGS)[FAILED].splitlines()
     assert [line.partition(":")[0] for line in failed] == [f"- attempt {mark}" for mark in (5, 4, 3, 2)]

@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("order_id", sa.String(length=48), nullable=True),
         sa.Column("parent_id", sa.String(length=48), nullable=True),
+        sa.Column("more_parents", sa.Text(), nullable=False),
         sa.Column("mutation", sa.Text(), nullable=False),
         sa.Column("language", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -114,7 +115,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("search_id", "source_hash"),
         sa.UniqueConstraint("search_id", "step"),
     )
-    op.create_index("ix_nodes_parent_id", "nodes", ["parent_id"], unique=False)
+    op.create_index(
+        "nodes_of_parent", "nodes", ["parent_id", "viable", sa.literal_column("score DESC"), "step"], unique=False
+    )
     op.create_index("nodes_of_signature", "nodes", ["search_id", "signature"], unique=False)
     op.create_index(
         "nodes_ranked",
