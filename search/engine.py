@@ -40,7 +40,6 @@ from kernelevolve.search.store import DuplicateError, Store
 from kernelevolve.search.synthesizers import Assignment, Cost, Proposal, Synthesizer, SynthesizerError
 from kernelevolve.search.view import Brief, SearchView
 
-_CONFIRM_AGAINST = ("eager", "compile")
 _MOST_CONFIRMED = 3
 """Nodes that are confirmed at most because the one confirmed before fell back behind them; refuted ones not counted."""
 _DRAFTS = 4
@@ -409,7 +408,7 @@ class Engine:
                     platforms=(search.platform,),
                     trials=options.confirm_trials,
                     timed_calls=options.confirm_timed_calls,
-                    baselines=tuple(dict.fromkeys((options.baseline, *_CONFIRM_AGAINST))),
+                    baselines=tuple(dict.fromkeys((options.baseline, *options.confirm_baselines))),
                     limit_s=options.limit_s,
                     timing_budget_s=options.confirm_timing_budget_s,
                 )

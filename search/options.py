@@ -47,6 +47,8 @@ class OptimizeOptions(Contract):
     """Timed calls for each candidate and case."""
     timing_budget_s: float = Field(default=0.8, gt=0)
     """Seconds of timed calls on each side for each candidate, at most (see `JudgeRequest.timing_budget_s`)."""
+    confirm_baselines: tuple[str, ...] = ("eager", "compile")
+    """Baselines that the winner is compared with when it is confirmed, besides the search's own."""
     confirm_trials: int = Field(default=5, ge=1)
     """Correctness trials when the winner is confirmed."""
     confirm_timed_calls: int = Field(default=200, ge=1)

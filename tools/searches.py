@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from kernelevolve.evaluation.candidate import SUFFIXES, Candidate
 from kernelevolve.evaluation.contract import Contract
@@ -288,16 +288,20 @@ def _take(working: Engine, submission: Submission) -> Answer:
         if language is None:
             parents = [store.node(node_id) for node_id in order.parents[:1]]
             language = parents[0].language if parents else default_language(store.search(working.search_id).platform)
-        suffix = next(suffix for suffix, name in SUFFIXES.items() if name == language)
+        suffix = next((suffix for suffix, name in SUFFIXES.items() if name == language), None)
+        if suffix is None:
+            known = ", ".join(sorted(set(SUFFIXES.values())))
+            raise SearchError(f"There is no language {language!r}.", f"Use one of {known}; the order is still open.")
         candidate = Candidate(language=language, source=submission.source, name=f"o{order.number}{suffix}")
         node = working.submit(order, candidate, submission.description)
     except DuplicateError as error:
         return Answer(order_id=submission.order_id, accepted=False, node_id=error.node_id, text=str(error))
     except (SearchError, TooAlikeError) as error:
         return Answer(order_id=submission.order_id, accepted=False, text=str(error))
-    except (ValueError, StopIteration) as error:
-        what = f"not a candidate: {str(error).splitlines()[0] if str(error) else 'unknown language'}"
-        return Answer(order_id=submission.order_id, accepted=False, text=f"This is {what}. The order is still open.")
+    except ValidationError as error:
+        what = error.errors()[0]["msg"]
+        text = f"This is not a candidate: {what}. The order is still open."
+        return Answer(order_id=submission.order_id, accepted=False, text=text)
     entry = store.verdict(node).of(store.search(working.search_id).platform)
     leader = store.leader(working.search_id)
     return Answer(

@@ -102,12 +102,18 @@ def test_the_parent_mode_tells_the_line_and_what_the_judge_said(tree: Tree) -> N
     assert not {BETTER, FAILED, BESIDE} & told.keys()
 
 
+def test_a_node_that_nobody_described_is_not_called_a_starting_point(tree: Tree, row_sums: Candidate) -> None:
+    tree.nodes["silent"] = keep(tree.store, tree.search_id, other(row_sums, "silent"), 3.1, (tree.nodes["here"],))
+
+    assert tree.told(PARENT, "silent")[LINE].count("starting point") == 1
+
+
 def test_the_siblings_mode_tells_what_else_was_tried(tree: Tree) -> None:
     told = tree.told(SIBLINGS)
 
     assert told[BETTER] == "- step 3: by better: 3.500x"
     assert told[FAILED] == "- by broken: wrong: Refused: wrong_values."
-    assert told[BESIDE].splitlines() == ["- step 5: by beside: 1.500x", "- step 6: by fallen: wrong"]
+    assert told[BESIDE] == "- step 5: by beside: 1.500x"
     assert LINE not in told
 
 

@@ -572,6 +572,16 @@ def test_a_prompt_that_was_read_is_kept(store: Store, row_sums: Candidate, trust
     assert store.prompt(store.orders(engine.search_id)[0].order_id) is None
 
 
+def test_a_prompt_tells_of_the_search_as_it_is(engine: Engine, store: Store, row_sums: Candidate) -> None:
+    budget = store.search(engine.search_id).options.evaluations
+    for gain in (2.0, 3.0):
+        engine.submit(take(engine), rated(row_sums, gain))
+
+    text = engine.prompt(take(engine)).text
+    assert "Best so far: 3.000x" in text
+    assert f"{budget - 3} candidates are left" in text
+
+
 # -- starting points --------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
@@ -161,6 +162,16 @@ def test_several_writers_share_one_database(open_store: OpenStore, row_sums: Can
     assert sorted(steps) == list(range(16))
 
 
+def test_a_snapshot_shows_one_state(open_store: OpenStore, store: Store, row_sums: Candidate) -> None:
+    search_id = begin(store, row_sums)
+    with open_store() as elsewhere, store.snapshot():
+        before = store.search(search_id)
+        keep(elsewhere, search_id, row_sums)
+        assert store.search(search_id) == before
+        assert store.nodes(search_id) == ()
+    assert len(store.nodes(search_id)) == 1
+
+
 # -- the lead ---------------------------------------------------------------------------------------------------------
 
 
@@ -287,6 +298,8 @@ def test_the_tree_can_be_walked(store: Store, tree: dict[str, Node]) -> None:
     assert names(tree, store.children(of("root"), 1)) == ["wrong"]
     assert names(tree, store.siblings(of("left"))) == ["wrong", "right"]
     assert store.siblings(of("root")) == ()
+    assert names(tree, store.best_children(of("root"))) == ["right", "left"]
+    assert names(tree, store.failed_children(of("root"))) == ["wrong"]
     assert names(tree, store.frontier(search_id)) == ["right", "leaf"]
     assert names(tree, store.ranked(search_id)) == ["right", "leaf", "left", "root"]
     assert names(tree, store.newest(search_id, 2)) == ["broken", "stray"]
@@ -455,6 +468,18 @@ def test_objects_that_are_missing_or_changed_are_refused(tmp_path: Path) -> None
         get(objects, "0" * 64)
     with pytest.raises(SearchError, match="no object name"):
         get(objects, "../../etc/passwd")
+
+
+@pytest.mark.parametrize("content", [zlib.compress(b"tekst"), b"tekst", b""])
+def test_an_object_that_was_changed_in_the_database_is_refused(tmp_path: Path, content: bytes) -> None:
+    objects = Database(tmp_path / "database.sqlite"), ObjectStore(tmp_path / "objects")
+    key = put(objects, "text")
+    with sqlite3.connect(tmp_path / "database.sqlite") as connection:
+        connection.execute("UPDATE objects SET content = ?", (content,))
+    connection.close()
+
+    with pytest.raises(SearchError, match="was changed"):
+        get(objects, key)
 
 
 # -- a disk that is full, a process that is killed --------------------------------------------------------------------
