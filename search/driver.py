@@ -39,6 +39,21 @@ def drive(
     Returns:
         Why the search should end; None after a pause.
     """
+    try:
+        return _drive(engine, synthesizer, until, sleep)
+    except SynthesizerError:
+        return StopReason.AUTHOR_FAILED
+    except SearchError:
+        # Another process ended the search while this one had a candidate under way.
+        search = engine.store.search(engine.search_id)
+        if search.state is not SearchState.FINISHED:
+            raise
+        return search.reason
+
+
+def _drive(
+    engine: Engine, synthesizer: Synthesizer, until: Callable[[], bool], sleep: Callable[[float], None]
+) -> StopReason | None:
     idle = False
     while not until():
         if engine.judge_starting_points() and engine.store.search(engine.search_id).leader_id is None:
@@ -47,18 +62,9 @@ def drive(
         reason = engine.reason_to_stop()
         if reason is not None:
             return reason
-        try:
-            if engine.step(synthesizer) is not None:
-                idle = False
-                continue
-        except SynthesizerError:
-            return StopReason.AUTHOR_FAILED
-        except SearchError:
-            # Another process ended the search while this one had a candidate under way.
-            search = engine.store.search(engine.search_id)
-            if search.state is not SearchState.FINISHED:
-                raise
-            return search.reason
+        if engine.step(synthesizer) is not None:
+            idle = False
+            continue
         # Twice, since the last order under way may have ended between the two questions.
         if idle and not engine.store.under_way(engine.search_id):
             return StopReason.NOTHING_LEFT

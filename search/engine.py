@@ -203,7 +203,7 @@ class Engine:
         stalled = view.search.stalled
         stagnates = self.reads_prompt and stalled >= view.search.options.stagnation and number % 2 == 0
         points = view.starting_points() if stagnates or number < drafts + _MOST_STARTS else []
-        started = number - len(points)
+        started = number - view.search.starts
         if points and started < drafts:
             note = f"draft {started + 1} of {drafts}"
             return Phase.DRAFT, Choice((points[number % len(points)],), MemoryMode.CLEAN_SLATE, note=note)
@@ -225,7 +225,7 @@ class Engine:
 
     def prompt(self, order: Order, budget_tokens: int | None = None) -> Prompt:
         """What the author of an order should read."""
-        return memory.compose(self.store, self._search, order, budget_tokens)
+        return memory.compose(self.store, self.store.search(self.search_id), order, budget_tokens)
 
     # -- candidates ---------------------------------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class Engine:
             raise SearchError("The source is empty.", "Hand in the whole source of the candidate.")
         vector = self._compare(order, candidate)
         options = search.options
-        self.store.reserve(order.order_id, self.search_id, candidate.source_hash, _judging_s(options))
+        self.store.reserve(order.order_id, self.search_id, candidate.source_hash, _judging_s(options), cost)
         began = time.monotonic()
         request = JudgeRequest(
             task=search.task,
@@ -287,7 +287,7 @@ class Engine:
         """The candidate's embedding, where the policy wants one; raises where it is too near to another's."""
         if not self.policy.least_novelty:
             return None
-        vector = novelty.embedding(candidate.source)
+        vector = novelty.embedding(candidate.source, candidate.language)
         near = novelty.nearest(vector, self.store.embeddings(self.search_id, order.island))
         if near is not None and near[1] < self.policy.least_novelty and order.phase is not Phase.START:
             raise TooAlikeError(
@@ -377,7 +377,7 @@ class Engine:
             has_source=lambda source_hash: self.store.has_source(self.search_id, source_hash),
             setbacks=lambda mutations: self.store.setbacks(self.search_id, mutations),
             randomness=random.Random(f"{self._seed}:{order.number}"),
-            compose=lambda: self.prompt(order),
+            compose=lambda: memory.compose(self.store, self._search, order),
         )
 
     @staticmethod
@@ -428,8 +428,7 @@ class Engine:
 
     def finish(self, reason: StopReason) -> SearchSummary:
         """Confirm the winner and end the search."""
-        self.confirm_winner()
-        self.store.finish(self.search_id, reason)
+        self.store.finish(self.search_id, reason, self.confirm_winner())
         return summarize(self.store, self.search_id)
 
 

@@ -133,7 +133,7 @@ def _failures(store: Reader, search: SearchRecord, failed: Sequence[Node]) -> st
     for node in failed:
         diagnosis = store.verdict(node).of(search.platform).diagnosis
         why = f": {diagnosis.summary}" if diagnosis is not None else ""
-        lines.append(f"- {node.mutation or 'starting point'}: {node.status.value}{why}")
+        lines.append(f"- {what_changed(node)}: {node.status.value}{why}")
     return "\n".join(lines)
 
 
@@ -172,7 +172,7 @@ def _lines(nodes: Sequence[Node]) -> str:
     lines = []
     for node in nodes:
         result = f"{node.score.speedup:.3f}x" if node.viable else node.status.value
-        lines.append(f"- step {node.step}: {node.mutation or 'starting point'}: {result}")
+        lines.append(f"- step {node.step}: {what_changed(node)}: {result}")
     return "\n".join(lines)
 
 
@@ -185,3 +185,8 @@ def _fenced(source: str, language: str) -> str:
     while fence in source:
         fence += "`"
     return f"{fence}{_FENCES.get(language, '')}\n{source.rstrip()}\n{fence}"
+
+
+def what_changed(node: Node) -> str:
+    """How a node came about, in words."""
+    return node.mutation or ("not described" if node.parents else "starting point")

@@ -82,6 +82,8 @@ class SearchRecord(Contract):
     """Step of its newest node; -1 before the first."""
     issued: int
     """Orders made so far."""
+    starts: int
+    """Starting points it was given; their orders are the first."""
     leader_id: str | None
     """The leading node."""
     leader_score: float

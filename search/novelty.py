@@ -10,17 +10,22 @@ import numpy as np
 
 _DIMENSIONS = 256
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+(?:\.\d+)?|[^\s\w]")
-_COMMENT = re.compile(
-    r"//[^\n]*|/\*.*?\*/|(?<!\w)#(?!\s*(?:include|define|pragma|if|endif|else|ifdef|undef))[^\n]*", re.DOTALL
-)
+_PYTHON_COMMENT = re.compile(r"#[^\n]*")
+_LIKE_C = frozenset({"cpp", "cuda", "hip"})
+_C_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
-def embedding(source: str) -> bytes:
+def embedding(source: str, language: str) -> bytes:
     """A unit vector of 256 float32, as bytes: counts of token 1- to 3-grams, damped by the square root.
 
     Comments and white space do not count. Of numbers the value counts, so that another block size is another source.
+
+    Args:
+        source: a candidate's text.
+        language: its language, which says what a comment is.
     """
-    tokens = _TOKEN.findall(_COMMENT.sub(" ", source))
+    comment = _C_COMMENT if language in _LIKE_C else _PYTHON_COMMENT
+    tokens = _TOKEN.findall(comment.sub(" ", source))
     counts: Any = np.zeros(_DIMENSIONS, np.float32)
     for width in (1, 2, 3):
         for start in range(len(tokens) - width + 1):

@@ -102,9 +102,10 @@ def _shares(drafts: Sequence[Draft], room: int) -> list[int]:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut a text in its middle, saying so, to at most `limit` characters."""
+    """Cut a text in its middle, saying how much is missing, to at most `limit` characters."""
     if len(text) <= limit:
         return text
-    mark = _CUT.format(count=len(text) - limit)
-    half = max(0, limit - len(mark)) // 2
+    # The number itself takes room: with all of the text missing it is longest.
+    half = max(0, limit - len(_CUT.format(count=len(text)))) // 2
+    mark = _CUT.format(count=len(text) - 2 * half)
     return (text[:half] + mark + text[len(text) - half :])[: max(limit, 0)]

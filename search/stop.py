@@ -42,7 +42,8 @@ def _why_exhausted(search: SearchRecord, elapsed_s: float) -> StopReason | None:
     options = search.options
     if search.harness_errors >= _HARNESS_ERRORS:
         return StopReason.HARNESS_ERROR
-    if search.author_failures >= _AUTHOR_FAILURES:
+    # Of assistants there may be several, and each sees what became of its own.
+    if search.author_failures >= _AUTHOR_FAILURES and search.synthesizer != "assistant":
         return StopReason.AUTHOR_FAILED
     if search.step + 1 >= options.evaluations:
         return StopReason.EVALUATIONS

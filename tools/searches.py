@@ -20,7 +20,7 @@ from kernelevolve.search.brief import brief_of
 from kernelevolve.search.engine import Engine, SearchSummary, TooAlikeError, summarize
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.events import Event, JudgeProgress, NodeJudged
-from kernelevolve.search.memory import compose, verdict_lines
+from kernelevolve.search.memory import compose, verdict_lines, what_changed
 from kernelevolve.search.node import Node, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import Order, OrderState
@@ -375,8 +375,7 @@ def get_search(
         entry = (store.confirmation(node) or store.verdict(node)).of(summary.platform)
         parents = ", ".join(parent.rpartition(".")[2] for parent in node.parents) or "none"
         text = (
-            f"step {node.step} of {search_id}, from {parents}: {node.mutation or 'starting point'}\n"
-            f"{verdict_lines(entry)}\n\n{source}"
+            f"step {node.step} of {search_id}, from {parents}: {what_changed(node)}\n{verdict_lines(entry)}\n\n{source}"
         )
         return SearchReport(summary=summary, node=node, source=source), shorten(text, TEXT_LIMIT)
     if view == "tree":
@@ -427,7 +426,7 @@ def _tree(store: Store, summary: SearchSummary) -> tuple[tuple[TreeNode, ...], s
     while pending:
         node, depth = pending.pop()
         result = f"{node.score.speedup:.3f}x" if node.viable else node.status.value
-        lines.append(f"{'  ' * min(depth, 20)}{node.step} {result} {node.mutation or 'starting point'}"[:160])
+        lines.append(f"{'  ' * min(depth, 20)}{node.step} {result} {what_changed(node)}"[:160])
         pending.extend((child, depth + 1) for child in reversed(children.get(node.node_id, [])))
     listed = tuple(
         TreeNode(

@@ -38,7 +38,10 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.name = url.render_as_string(hide_password=True)
         if self.is_sqlite and url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SearchError(f"{url.database} cannot be made: {error}.", "Check the path.") from error
         with self._translated():
             try:
                 self.engine = create_engine(url, pool_pre_ping=not self.is_sqlite)
@@ -51,6 +54,10 @@ class Database:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         # A SQLite writer takes the lock before it reads, so that what it read is still true when it writes.
+        self._reader = self.engine
+        if not self.is_sqlite:
+            # What SQLite does anyway: all questions of one transaction see the same state.
+            self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._writer = self.engine.execution_options(immediate=True)
         self._quick_writer = self.engine.execution_options(immediate=True, synced=False)
         try:
@@ -66,7 +73,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database."""
-        with self._translated(), self.engine.begin() as connection:
+        with self._translated(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
@@ -93,7 +100,7 @@ class Database:
                 raise SearchError(
                     f"{self.name} was locked by another process for {_BUSY_MS // 1000} s.", "Try again."
                 ) from error
-            if "OperationalError" in (type(error).__name__, type(cause).__name__):
+            if {"OperationalError", "DatabaseError"} & {type(error).__name__, type(cause).__name__}:
                 raise SearchError(f"{self.name} cannot be used: {what}.", "Check the path or the URL.") from error
             raise
 

@@ -79,4 +79,8 @@ def _compile(statement: ClauseElement, connection: Connection, values: Values) -
 
 
 def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
+    if isinstance(value, str):
+        # PostgreSQL keeps no NUL in a text.
+        text: str = value.value if isinstance(value, Enum) else value
+        return text.replace("\0", "\ufffd") if "\0" in text else text
+    return value

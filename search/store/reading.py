@@ -77,6 +77,7 @@ _HELD_BY = Prepared(
             orders.c.search_id == bindparam("search"),
             orders.c.source_hash == bindparam("source"),
             orders.c.state == OrderState.OPEN.value,
+            orders.c.expires >= bindparam("now"),
         ),
     )
 )
@@ -121,9 +122,11 @@ _ANCESTORS = Prepared(
 )
 
 
-def held_by(connection: Connection, search_id: str, source_hash: str) -> tuple[str | None, str | None] | None:
+def held_by(
+    connection: Connection, search_id: str, source_hash: str, now: float
+) -> tuple[str | None, str | None] | None:
     """Node and order that have a source; without a node while it is being judged; None where nobody has it."""
-    row = _HELD_BY.first(connection, search=search_id, source=source_hash)
+    row = _HELD_BY.first(connection, search=search_id, source=source_hash, now=now)
     return None if row is None else (row["node_id"], row["order_id"])
 
 
@@ -374,7 +377,7 @@ class Reader:
     def has_source(self, search_id: str, source_hash: str) -> bool:
         """Whether a search holds, or is judging, a candidate with this `Candidate.source_hash`."""
         with self._reading() as connection:
-            return held_by(connection, search_id, source_hash) is not None
+            return held_by(connection, search_id, source_hash, self.clock()) is not None
 
     def setbacks(self, search_id: str, mutations: Collection[str]) -> dict[str, int]:
         """For descriptions of changes: how often each brought no gain; those that broke the candidate count double."""

@@ -56,6 +56,7 @@ searches = Table(
     # where it would have to read them all.
     Column("step", Integer, nullable=False, default=-1),
     Column("issued", Integer, nullable=False, default=0),
+    Column("starts", Integer, nullable=False, default=0),
     Column("leader_id", String(48)),
     Column("leader_score", Float, nullable=False, default=0.0),
     Column("stalled", Integer, nullable=False, default=0),

@@ -157,6 +157,7 @@ class Store(Reader):
                 "options": options.model_dump_json(), "policy": policy, "synthesizer": synthesizer,
                 "brief_object": packed_brief.write(connection) if packed_brief else None,
                 "state": SearchState.RUNNING, "made": _now(), "resumed_at": self.clock(), "issued": len(kept),
+                "starts": len(kept),
             }  # fmt: skip
             connection.execute(insert(searches), row)
             for number, (point, packed) in enumerate(kept):
@@ -170,12 +171,20 @@ class Store(Reader):
             _log(connection, search_id, -1, "created", {"platform": platform, "policy": policy})
         return search_id
 
-    def finish(self, search_id: str, reason: StopReason) -> SearchRecord:
-        """Mark a search as ended; of several that do so at once, the first gives the reason."""
+    def finish(self, search_id: str, reason: StopReason, winner: Node | None = None) -> SearchRecord:
+        """Mark a search as ended; of several that do so at once, the first gives the reason.
+
+        Args:
+            search_id: the search.
+            reason: why it ends.
+            winner: the node that leads it from now on, where that is not the one with the best first verdict.
+        """
         with self._database.writing() as connection:
             search = read_search(connection, search_id, lock=True)
             if search.state is not SearchState.FINISHED:
-                changes = {"state": SearchState.FINISHED, "reason": reason, "finished": _now()}
+                changes: dict[str, Any] = {"state": SearchState.FINISHED, "reason": reason, "finished": _now()}
+                if winner is not None:
+                    changes |= {"leader_id": winner.node_id, "leader_score": winner.score.speedup}
                 _CHANGE_SEARCH.write(connection, {"key": search_id, **changes})
                 _log(connection, search_id, search.step, "finished", {"reason": reason})
             return read_search(connection, search_id)
@@ -186,7 +195,7 @@ class Store(Reader):
             search = read_search(connection, search_id, lock=True)
             changes: dict[str, Any] = {
                 "state": SearchState.RUNNING, "reason": None, "finished": None, "resumed_at": self.clock(),
-                "author_failures": 0, "harness_errors": 0,
+                "author_failures": 0, "harness_errors": 0, **_leader(connection, search),
             }  # fmt: skip
             if options is not None:
                 changes["options"] = options.model_dump_json()
@@ -275,8 +284,7 @@ class Store(Reader):
     def give_back(self, order_id: str) -> None:
         """Put an order back that nobody works on any more: the next to ask gets it, as it is."""
         with self._database.writing() as connection:
-            order, row = read_order(connection, order_id)
-            read_search(connection, order.search_id, lock=True)
+            _search, order, row = _locked(connection, order_id)
             if order.state is OrderState.OPEN:
                 values = {"state": OrderState.WAITING, "source_hash": None, "holder": ""}
                 _CHANGE_ORDER.write(connection, {"key": order_id, **values})
@@ -289,14 +297,23 @@ class Store(Reader):
             SearchError: it is not open any more.
         """
         with self._database.writing() as connection:
-            order = read_order(connection, order_id)[0]
+            _search, order, _row = _locked(connection, order_id)
             if order.state is not OrderState.OPEN:
                 raise SearchError(f"Order {order_id} is {order.state.value}.", "Ask for another order.")
             self._lease(connection, order_id, lease_s)
             return read_order(connection, order_id)[0]
 
-    def reserve(self, order_id: str, search_id: str, source_hash: str, lease_s: float) -> Order:
+    def reserve(
+        self, order_id: str, search_id: str, source_hash: str, lease_s: float, cost: Cost | None = None
+    ) -> Order:
         """Note what was handed in for an order before it is judged, and renew the lease for the judging.
+
+        Args:
+            order_id: the order.
+            search_id: the search it must belong to.
+            source_hash: `Candidate.source_hash` of what was handed in.
+            lease_s: seconds the judging may take.
+            cost: what writing it took; counted here only if it is a duplicate.
 
         Raises:
             SearchError: the order cannot take a candidate any more.
@@ -307,13 +324,13 @@ class Store(Reader):
             search = read_search(connection, search_id, lock=True)
             order, row = read_order(connection, order_id)
             _takes_candidates(order, search)
-            duplicate = _duplicate(connection, order, source_hash, search_id)
+            duplicate = _duplicate(connection, order, source_hash, search_id, self.clock())
             if duplicate is None:
                 self._lease(connection, order_id, lease_s, source_hash=source_hash)
                 if order.state is OrderState.EXPIRED:
                     _visit(connection, order.parents, row["along_path"], 1)
                 return order
-            self._close(connection, order, search, OrderState.DUPLICATE, str(duplicate), duplicate.node_id)
+            self._close_duplicate(connection, order, search, duplicate, cost)
         raise duplicate
 
     def release(self, order_id: str) -> None:
@@ -331,8 +348,7 @@ class Store(Reader):
             exhausted: nothing was left to try, which says nothing against the author.
         """
         with self._database.writing() as connection:
-            order = read_order(connection, order_id)[0]
-            search = read_search(connection, order.search_id, lock=True)
+            search, order, _row = _locked(connection, order_id)
             if order.state in (OrderState.OPEN, OrderState.EXPIRED):
                 self._close(connection, order, search, OrderState.FAILED, reason)
                 changes = _spent(search, cost)
@@ -380,6 +396,18 @@ class Store(Reader):
             _visit(connection, order.parents, along_path, -1)
         _log(connection, order.search_id, search.step, state.value, {"order": order.order_id, "reason": reason[:200]})
 
+    def _close_duplicate(
+        self,
+        connection: Connection,
+        order: Order,
+        search: SearchRecord,
+        duplicate: DuplicateError,
+        cost: Cost | None,
+    ) -> None:
+        self._close(connection, order, search, OrderState.DUPLICATE, str(duplicate), duplicate.node_id)
+        changes = {"author_failures": search.author_failures + 1, **_spent(search, cost)}
+        _CHANGE_SEARCH.write(connection, {"key": search.search_id, **changes})
+
     # -- nodes --------------------------------------------------------------------------------------------------------
 
     def add_node(
@@ -423,11 +451,12 @@ class Store(Reader):
         duplicate: DuplicateError | None = None
         with self._database.writing() as connection:
             search = read_search(connection, search_id, lock=True)
-            order = None
+            order, along_path = None, False
             if order_id is not None:
-                order = read_order(connection, order_id)[0]
+                order, order_row = read_order(connection, order_id)
+                along_path = order_row["along_path"]
                 _takes_candidates(order, search)
-            duplicate = _duplicate(connection, order, candidate.source_hash, search_id)
+            duplicate = _duplicate(connection, order, candidate.source_hash, search_id, self.clock())
             if duplicate is None:
                 entry = verdict.of(search.platform)
                 row = {
@@ -456,14 +485,14 @@ class Store(Reader):
                     values = {"key": parents[0], "more": math.log(row["score"] / search.start_score)}
                     _REWARD_LINE.write(connection, values)
                 if order is not None:
+                    if order.state is OrderState.EXPIRED:
+                        _visit(connection, order.parents, along_path, 1)
                     done = {"state": OrderState.DONE, "node_id": row["id"], "source_hash": None}
                     _CHANGE_ORDER.write(connection, {"key": order_id, **done})
                 _log(connection, search_id, row["step"], "node", {"node": row["id"], "status": row["status"]})
                 return Kept(node_of(row), search, leads)
             if order is not None:
-                if changes := _spent(search, cost):
-                    _CHANGE_SEARCH.write(connection, {"key": search_id, **changes})
-                self._close(connection, order, search, OrderState.DUPLICATE, str(duplicate), duplicate.node_id)
+                self._close_duplicate(connection, order, search, duplicate, cost)
         raise duplicate
 
     def confirm(self, node_id: str, verdict: Verdict) -> Node:
@@ -496,9 +525,9 @@ class Store(Reader):
     def exhaust(self, node_id: str) -> None:
         """Note that the synthesizer has nothing left to try from a node."""
         with self._database.writing() as connection:
-            node = read_node(connection, node_id)
+            search = read_search(connection, read_node(connection, node_id).search_id, lock=True)
             _CHANGE_NODE.write(connection, {"key": node_id, "exhausted": True})
-            _log(connection, node.search_id, node.step, "exhausted", {"node": node_id})
+            _log(connection, search.search_id, search.step, "exhausted", {"node": node_id})
 
 
 # -- parts of transactions --------------------------------------------------------------------------------------------
@@ -644,6 +673,13 @@ def _leader(connection: Connection, search: SearchRecord) -> dict[str, Any]:
     return {"leader_id": best.id, "leader_score": best.score}
 
 
+def _locked(connection: Connection, order_id: str) -> tuple[SearchRecord, Order, dict[str, Any]]:
+    """An order and its search, which nobody else changes until the transaction ends."""
+    search = read_search(connection, read_order(connection, order_id)[0].search_id, lock=True)
+    # Read again: it may have changed before the lock was ours.
+    return search, *read_order(connection, order_id)
+
+
 def _takes_candidates(order: Order, search: SearchRecord) -> None:
     if order.search_id != search.search_id:
         raise SearchError(
@@ -660,8 +696,10 @@ def _takes_candidates(order: Order, search: SearchRecord) -> None:
         )
 
 
-def _duplicate(connection: Connection, order: Order | None, source_hash: str, search_id: str) -> DuplicateError | None:
-    holder = held_by(connection, search_id, source_hash)
+def _duplicate(
+    connection: Connection, order: Order | None, source_hash: str, search_id: str, now: float
+) -> DuplicateError | None:
+    holder = held_by(connection, search_id, source_hash, now)
     if holder is None:
         return None
     node_id, order_id = holder

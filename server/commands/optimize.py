@@ -33,6 +33,7 @@ from kernelevolve.search.events import (
     SearchStarted,
     Stopped,
 )
+from kernelevolve.search.memory import what_changed
 from kernelevolve.search.node import Node
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.report import render_report
@@ -155,7 +156,7 @@ def node_line(node: Node) -> Text:
         text.append(f"{node.latency_ms:>9.4g} ms  " if node.latency_ms is not None else "")
     else:
         text.append(f"{node.status.value:>20}  ", style="red")
-    text.append(node.mutation or "starting point", style="" if node.viable else "dim")
+    text.append(what_changed(node), style="" if node.viable else "dim")
     return text
 
 

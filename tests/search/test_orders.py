@@ -276,6 +276,16 @@ def test_an_order_that_was_given_back_is_handed_out_again(engine: Engine, store:
     assert take(engine).number == order.number + 1
 
 
+def test_an_order_that_was_given_back_holds_no_source(engine: Engine, store: Store, row_sums: Candidate) -> None:
+    order = take(engine)
+    store.reserve(order.order_id, engine.search_id, rated(row_sums, 2.0).source_hash, LEASE_S)
+    store.give_back(order.order_id)
+    again, other_order = take(engine), take(engine)
+
+    assert again.order_id == order.order_id
+    assert engine.submit(other_order, rated(row_sums, 2.0)).step == 1
+
+
 def test_an_author_that_is_interrupted_gives_its_order_back(engine: Engine, store: Store) -> None:
     class Interrupted:
         name = "mutator"

