@@ -94,7 +94,10 @@ class ObjectStore:
         if not _HASH.fullmatch(key):
             raise SearchError(f"{key!r} is no object name.")
         row = _CONTENT.first(connection, key=key)
-        content = zlib.decompress(row["content"]) if row is not None else self._read(key)
+        try:
+            content = zlib.decompress(row["content"]) if row is not None else self._read(key)
+        except zlib.error:
+            content = b""
         if hashlib.sha256(content).hexdigest() != key:
             raise SearchError(f"Object {key} was changed on disk.", "Restore the objects from a copy.")
         return content.decode()

@@ -19,7 +19,7 @@ from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.verdict import Verdict
 from kernelevolve.search.errors import SearchError
-from kernelevolve.search.fitness import mean_ms
+from kernelevolve.search.fitness import mean_ms, roofline_share
 from kernelevolve.search.node import Node, SearchRecord, SearchState
 from kernelevolve.search.order import Order, OrderState, Phase
 from kernelevolve.search.store.database import Database
@@ -315,9 +315,15 @@ class Reader:
 
     def _unconfirmed(self, node: Node, search: SearchRecord) -> Node:
         """A node as it was before its second verdict."""
-        latency_ms = mean_ms(self.verdict(node).of(search.platform).timings, search.options.baseline)
+        timings, baseline = self.verdict(node).of(search.platform).timings, search.options.baseline
         return node.model_copy(
-            update={"confirmed": None, "confirmation_object": None, "refuted": False, "latency_ms": latency_ms}
+            update={
+                "confirmed": None,
+                "confirmation_object": None,
+                "refuted": False,
+                "latency_ms": mean_ms(timings, baseline),
+                "roofline_share": roofline_share(timings, baseline),
+            }
         )
 
     def leader(self, search_id: str) -> Node | None:
