@@ -389,7 +389,7 @@ class Reader:
         """For descriptions of changes: how often each brought no gain; those that broke the candidate count double."""
         values = {"search": search_id, "mutations": list(mutations)}
         with self._reading() as connection:
-            return dict(connection.execute(_SETBACKS, values).tuples().all())
+            return {row[0]: row[1] for row in connection.execute(_SETBACKS, values)}
 
     def embeddings(self, search_id: str, island: int, limit: int = 64) -> list[tuple[str, bytes]]:
         """Node and embedding of the newest nodes of an island."""
