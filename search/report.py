@@ -18,10 +18,15 @@ from kernelevolve.evaluation.resources import KernelResources
 from kernelevolve.evaluation.verdict import PlatformVerdict, Verdict
 from kernelevolve.search.curve import search_curve
 from kernelevolve.search.fitness import mean_ms
+from kernelevolve.search.memory import verdict_lines, what_changed
 from kernelevolve.search.node import Node
 from kernelevolve.search.store import Reader
 
 _LONGEST_LOG = 4000
+_MOST_SHOWN = 400
+"""Nodes of which the report shows everything: more would make a page that no browser likes."""
+_DEEPEST = 16
+"""Steps of indentation in the tree."""
 _DECEIVING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Characters that are not seen, or that make text read in another order than it runs."""
 
@@ -44,6 +49,16 @@ class _Refusal:
     log: str
 
 
+@dataclass(frozen=True)
+class _Branch:
+    node: Node
+    depth: int
+    what: str
+    verdict: str
+    diff: list[tuple[str, str]]
+    receipt: str
+
+
 def render_report(store: Reader, search_id: str, resources: Sequence[KernelResources] = ()) -> str:
     """The report as HTML text.
 
@@ -63,12 +78,15 @@ def render_report(store: Reader, search_id: str, resources: Sequence[KernelResou
     source = "" if best is None else store.candidate(best).source
     start = nodes[0] if nodes else None
     before = "" if start is None else store.candidate(start).source
-    refused = [node for node in nodes if node.status is not Status.CORRECT or node.refuted]
+    shown = nodes if len(nodes) <= _MOST_SHOWN else _worth_showing(store, search_id, nodes)
+    refused = [node for node in shown if node.status is not Status.CORRECT or node.refuted]
     template = _environment().get_template("report.html")
     return template.render(
         search=search,
         title=search.task if start is None else store.verdict(start).task,
         nodes=nodes,
+        shown=shown,
+        tree=_tree(store, search.platform, shown),
         best=best,
         start=start,
         device=None if verdict is None else _device(verdict, search.platform),
@@ -93,6 +111,44 @@ def write_report(store: Reader, search_id: str, path: Path, resources: Sequence[
     temporary = Path(file.name)
     temporary.chmod(0o644)
     return temporary.replace(path)
+
+
+def _worth_showing(store: Reader, search_id: str, nodes: Sequence[Node]) -> list[Node]:
+    """Of a large search the fastest, the lines they descend from, and the newest."""
+    chosen: dict[str, Node] = {}
+    for node in store.ranked(search_id, _MOST_SHOWN // 2):
+        for one in (node, *store.ancestors(node.node_id)):
+            chosen[one.node_id] = one
+        if len(chosen) >= _MOST_SHOWN * 3 // 4:
+            break
+    chosen |= {node.node_id: node for node in nodes[-_MOST_SHOWN // 4 :]}
+    return sorted(chosen.values(), key=lambda node: node.step)
+
+
+def _tree(store: Reader, platform: str, nodes: Sequence[Node]) -> list[_Branch]:
+    """The nodes, each after the one it was derived from."""
+    there = {node.node_id for node in nodes}
+    below: dict[str | None, list[Node]] = {}
+    for node in nodes:
+        parent = node.parents[0] if node.parents and node.parents[0] in there else None
+        below.setdefault(parent, []).append(node)
+    branches: list[_Branch] = []
+    pending = [(node, 0) for node in reversed(below.get(None, []))]
+    while pending:
+        node, depth = pending.pop()
+        verdict = store.confirmation(node) or store.verdict(node)
+        diff: list[tuple[str, str]] = []
+        if node.parents:
+            parent, source = store.parent(node.parents[0])
+            diff = _diff(source.source, store.candidate(node).source, parent.name, node.name)
+        entry = verdict.of(platform)
+        branches.append(
+            _Branch(
+                node, min(depth, _DEEPEST), what_changed(node), verdict_lines(entry), diff, verdict.receipt.receipt_hash
+            )
+        )
+        pending.extend((child, depth + 1) for child in reversed(below.get(node.node_id, [])))
+    return branches
 
 
 def _environment() -> Environment:

@@ -130,10 +130,12 @@ def _show(found: Comparison, files: dict[str, Path]) -> None:
     console.print(Text(f"\n{found.title}", style="bold"))
     view = Table(box=None, pad_edge=False)
     view.add_column("policy")
-    for mark in marks_of(found):
+    *early, last = marks_of(found)
+    for mark in early:
         view.add_column(f"after {mark}", justify="right")
+    view.add_column(f"after {last} [range]", justify="right", no_wrap=True)
     for row in found.policies:
-        view.add_row(row.policy, *cells_of(found, row))
+        view.add_row(row.policy, *(f"{row.median[mark - 1]:.2f}" for mark in early), cells_of(found, row)[-1])
     console.print(view)
     console.print(
         Text(

@@ -111,6 +111,7 @@ def test_judging_has_a_lease_of_its_own(
 
     def slow(request: JudgeRequest) -> Verdict:
         clock.now += LEASE_S + 1
+        assert store.under_way(store.searches()[0].search_id) == 1
         return by_its_own_word(request)
 
     engine = begin(store, make_judge(slow), row_sums)
@@ -510,13 +511,14 @@ def test_a_search_that_stagnates_gets_a_clean_slate_every_other_time(
 ) -> None:
     engine = begin(store, trusting, row_sums, synthesizer="assistant", drafts=0, stagnation=3)
     orders = []
-    for mark in range(7):
+    for mark in range(9):
         orders.append(take(engine))
         engine.submit(orders[-1], rated(row_sums, 2.0 if mark == 0 else 0.5, str(mark)))
 
     assert kinds(orders) == [
         (EXPAND, BOTH, ("0",)), *[(EXPAND, BOTH, ("1",))] * 3,
-        (EXPAND, BOTH, ("1",)), (EXPAND, CLEAN, ("0",)), (EXPAND, BOTH, ("1",)),
+        (EXPAND, BOTH, ("1",)), (EXPAND, CLEAN, ("0",)), (EXPAND, BOTH, ("1",)), (EXPAND, CLEAN, ("0",)),
+        (EXPAND, BOTH, ("1",)),
     ]  # fmt: skip
     assert orders[5].note == "4 candidates without a gain"
 

@@ -395,6 +395,12 @@ def test_a_source_like_one_of_its_island_is_rejected_and_the_order_stays_open(
     assert engine.submit(elsewhere, other(row_sums, "only a comment")).step == 2
 
 
+def test_starting_points_may_be_alike(store: Store, row_sums: Candidate, trusting: FakeJudge) -> None:
+    engine = engine_of(store, trusting, "evolutionary", row_sums, other(row_sums, "only a comment"))
+
+    assert len(store.nodes(engine.search_id)) == 2
+
+
 def test_novelty_can_be_switched_off(store: Store, row_sums: Candidate, trusting: FakeJudge) -> None:
     engine = engine_of(store, trusting, "evolutionary", row_sums, islands=1, least_novelty=0)
 

@@ -239,6 +239,18 @@ def test_what_brought_nothing_is_counted(store: Store, row_sums: Candidate) -> N
     assert store.setbacks(search_id, ["c"]) == {"c": 2}
 
 
+def test_failures_of_the_judge_are_counted_in_a_row(store: Store, row_sums: Candidate) -> None:
+    search_id = begin(store, row_sums)
+    seen = []
+    for mark, finding in enumerate(
+        (None, Finding.INTERNAL, Finding.DEVICE_BUSY, Finding.WRONG_VALUES, Finding.INTERNAL)
+    ):
+        keep(store, search_id, other(row_sums, mark), finding=finding)
+        seen.append(store.search(search_id).harness_errors)
+
+    assert seen == [0, 1, 2, 0, 1]
+
+
 speedups = st.lists(st.one_of(st.none(), st.sampled_from([0.5, 1.0, 1.01, 1.5, 2.0])), min_size=1, max_size=8)
 
 
@@ -267,7 +279,7 @@ def test_the_row_that_sums_up_a_search_says_what_its_nodes_say(
 
 @pytest.fixture
 def tree(store: Store, row_sums: Candidate) -> dict[str, Node]:
-    """root ─ left ─ leaf, root ─ right, root ─ wrong; and another wrong one, from nothing."""
+    """root ─ left ─ leaf, root ─ right ─ broken, root ─ wrong; and another wrong one, from nothing."""
     search_id = begin(store, row_sums)
     nodes = {"root": keep(store, search_id, row_sums, 1.0)}
     for mark, parent, speedup in (("left", "root", 2.0), ("right", "root", 3.0), ("leaf", "left", 2.5)):
@@ -275,7 +287,7 @@ def tree(store: Store, row_sums: Candidate) -> dict[str, Node]:
     for mark, parents, finding in (
         ("wrong", (nodes["root"],), Finding.WRONG_VALUES),
         ("stray", (), Finding.WRONG_VALUES),
-        ("broken", (nodes["left"],), Finding.COMPILER_ERROR),
+        ("broken", (nodes["right"],), Finding.COMPILER_ERROR),
     ):
         nodes[mark] = keep(store, search_id, other(row_sums, mark), parents=parents, mutation=mark, finding=finding)
     return {name: store.node(node.node_id) for name, node in nodes.items()}
@@ -300,10 +312,10 @@ def test_the_tree_can_be_walked(store: Store, tree: dict[str, Node]) -> None:
     assert store.siblings(of("root")) == ()
     assert names(tree, store.best_children(of("root"))) == ["right", "left"]
     assert names(tree, store.failed_children(of("root"))) == ["wrong"]
-    assert names(tree, store.frontier(search_id)) == ["right", "leaf"]
+    assert names(tree, store.frontier(search_id)) == ["leaf"]
     assert names(tree, store.ranked(search_id)) == ["right", "leaf", "left", "root"]
     assert names(tree, store.newest(search_id, 2)) == ["broken", "stray"]
-    assert [node.children for node in store.nodes(search_id)[:2]] == [3, 2]
+    assert [node.children for node in store.nodes(search_id)[:4]] == [3, 1, 1, 0]
 
 
 def test_failures_of_one_kind_are_found_by_their_signature(store: Store, tree: dict[str, Node]) -> None:
