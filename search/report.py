@@ -139,8 +139,8 @@ def _tree(store: Reader, platform: str, nodes: Sequence[Node]) -> list[_Branch]:
         verdict = store.confirmation(node) or store.verdict(node)
         diff: list[tuple[str, str]] = []
         if node.parents:
-            parent, source = store.parent(node.parents[0])
-            diff = _diff(source.source, store.candidate(node).source, parent.name, node.name)
+            before, its_source = store.parent(node.parents[0])
+            diff = _diff(its_source.source, store.candidate(node).source, before.name, node.name)
         entry = verdict.of(platform)
         branches.append(
             _Branch(

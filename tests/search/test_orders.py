@@ -618,6 +618,14 @@ def test_the_same_starting_point_twice_is_judged_once(store: Store, row_sums: Ca
     assert [order.state for order in store.orders(engine.search_id)] == [OrderState.DONE, OrderState.DUPLICATE]
 
 
+def test_the_same_starting_point_many_times_is_no_failure_of_an_author(
+    store: Store, row_sums: Candidate, trusting: FakeJudge
+) -> None:
+    engine = begin(store, trusting, *[row_sums] * 6)
+
+    assert engine.reason_to_stop() is None
+
+
 def test_a_starting_point_whose_judging_failed_waits_again(
     store: Store, row_sums: Candidate, make_judge: type[FakeJudge], trusting: FakeJudge
 ) -> None:

@@ -71,6 +71,12 @@ def test_failures_in_a_row_stop_the_search(counter: str, most: int, expected: St
     assert reason(search=SEARCH.model_copy(update={counter: most})) is expected
 
 
+def test_assistants_that_fail_do_not_stop_a_search_that_others_work_on() -> None:
+    search = SEARCH.model_copy(update={"author_failures": 50, "synthesizer": "assistant"})
+
+    assert reason(search=search) is None
+
+
 @pytest.mark.parametrize(
     ("starts", "author_that_cannot_mend", "author_that_can"),
     [
