@@ -26,6 +26,7 @@ from sqlalchemy import insert, update
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.search.engine import Engine, start
 from kernelevolve.search.landscape import Landscape
+from kernelevolve.search.node import StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.store import Store
 from kernelevolve.search.store.schema import edges, nodes, searches
@@ -74,8 +75,7 @@ def engine_for(store: Store, policy: str) -> tuple[Engine, Mock]:
 
 def step(engine: Engine, writer: Mock) -> None:
     """One step as the driver takes it."""
-    assert engine.reason_to_stop() is None
-    engine.step(writer)
+    assert not isinstance(engine.step(writer), StopReason | None)
 
 
 def grow(store: Store, search_id: str, size: int, policy: str) -> None:

@@ -59,12 +59,15 @@ def _drive(
         if engine.judge_starting_points() and engine.store.search(engine.search_id).leader_id is None:
             sleep(_POLL_S)
             continue
+        outcome = engine.step(synthesizer)
+        if isinstance(outcome, StopReason):
+            return outcome
+        if outcome is not None:
+            idle = False
+            continue
         reason = engine.reason_to_stop()
         if reason is not None:
             return reason
-        if engine.step(synthesizer) is not None:
-            idle = False
-            continue
         # Twice, since the last order under way may have ended between the two questions.
         if idle and not engine.store.under_way(engine.search_id):
             return StopReason.NOTHING_LEFT

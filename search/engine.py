@@ -6,6 +6,7 @@ checkpoint, and a process that dies loses at most the order it held.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections import OrderedDict
@@ -165,7 +166,10 @@ class Engine:
 
     def reason_to_stop(self) -> StopReason | None:
         """Why the search should end now, its starting points judged; None if it should go on."""
-        search = self._search = self.store.search(self.search_id)
+        return self._reason(self.store.search(self.search_id))
+
+    def _reason(self, search: SearchRecord) -> StopReason | None:
+        self._search = search
         if search.state is SearchState.FINISHED:
             return search.reason
         leader = self._leading(search)
@@ -192,6 +196,19 @@ class Engine:
         """Take an order, or None where there is nothing to build on."""
         lease_s = self._search.options.lease_s
         return self.store.issue(self.search_id, self._choose, self.holder, lease_s, self.policy.along_path)
+
+    def _order_or_reason(self) -> Order | StopReason | None:
+        """`next_order`, unless there is a reason to stop: both asked in one transaction."""
+        reason: StopReason | None = None
+
+        def choose(view: SearchView, number: int) -> tuple[Phase, Choice] | None:
+            nonlocal reason
+            reason = self._reason(view.search)
+            return None if reason is not None else self._choose(view, number)
+
+        lease_s = self._search.options.lease_s
+        order = self.store.issue(self.search_id, choose, self.holder, lease_s, self.policy.along_path)
+        return reason if reason is not None else order
 
     def _choose(self, view: SearchView, number: int) -> tuple[Phase, Choice] | None:
         # The choice depends on seed and number alone, so a search that is resumed goes on as it would have.
@@ -322,18 +339,19 @@ class Engine:
 
     # -- an author that works for the server --------------------------------------------------------------------------
 
-    def step(self, synthesizer: Synthesizer) -> Node | Order | None:
+    def step(self, synthesizer: Synthesizer) -> Node | Order | StopReason | None:
         """Have one candidate written and judged.
 
         Returns:
-            The new node; the order, if it led to none; None where there is nothing left to try.
+            The new node; the order, if it led to none; a reason to stop; None where there is nothing left to try, or
+            where what is under way will use up the budget.
 
         Raises:
             SynthesizerError: the author can't go on at all.
         """
-        order = self.next_order()
-        if order is None:
-            return None
+        order = self._order_or_reason()
+        if not isinstance(order, Order):
+            return order
         try:
             return self._serve(order, synthesizer)
         except BaseException:
@@ -342,9 +360,12 @@ class Engine:
             raise
 
     def _serve(self, order: Order, synthesizer: Synthesizer) -> Node | Order:
-        assignment = self._assignment(order)
+        # A model takes minutes to answer, and no transaction should last that long.
+        scope = contextlib.nullcontext() if synthesizer.reads_prompt else self.store.snapshot()
         try:
-            proposal = synthesizer.propose(assignment)
+            with scope:
+                assignment = self._assignment(order)
+                proposal = synthesizer.propose(assignment)
         except SynthesizerError as error:
             failed = self.store.fail(order.order_id, str(error), error.cost)
             self._tell(OrderFailed(search_id=self.search_id, order=failed))

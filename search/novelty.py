@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 _DIMENSIONS = 256
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio: Fibonacci hashing (Knuth, TAOCP 3, 6.4)."""
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+(?:\.\d+)?|[^\s\w]")
 _PYTHON_COMMENT = re.compile(r"#[^\n]*")
 _LIKE_C = frozenset({"cpp", "cuda", "hip"})
@@ -26,11 +28,14 @@ def embedding(source: str, language: str) -> bytes:
     """
     comment = _C_COMMENT if language in _LIKE_C else _PYTHON_COMMENT
     tokens = _TOKEN.findall(comment.sub(" ", source))
-    counts: Any = np.zeros(_DIMENSIONS, np.float32)
-    for width in (1, 2, 3):
-        for start in range(len(tokens) - width + 1):
-            counts[zlib.crc32(" ".join(tokens[start : start + width]).encode()) % _DIMENSIONS] += 1.0
-    counts = np.sqrt(counts)
+    grams: Any = np.array([zlib.crc32(token.encode()) for token in tokens], np.uint64)
+    hashes, longer = [grams], grams
+    for width in (2, 3):
+        longer = longer[: max(0, len(grams) - width + 1)] * _MULTIPLIER + grams[width - 1 :]
+        hashes.append(longer)
+    # The upper bits of a product are the well mixed ones.
+    places = (np.concatenate(hashes) * _MULTIPLIER) >> np.uint64(64 - _DIMENSIONS.bit_length() + 1)
+    counts: Any = np.sqrt(np.bincount(places.astype(np.int64), minlength=_DIMENSIONS).astype(np.float32))
     length = float(np.linalg.norm(counts))
     return bytes((counts / length if length else counts).tobytes())
 

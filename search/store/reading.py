@@ -177,13 +177,15 @@ class Reader:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let this thread's questions share one transaction, and so see one state of the database."""
+        if getattr(self._shared, "connection", None) is not None:
+            yield
+            return
         with self._database.reading() as connection:
-            before = getattr(self._shared, "connection", None)
             self._shared.connection = connection
             try:
                 yield
             finally:
-                self._shared.connection = before
+                self._shared.connection = None
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

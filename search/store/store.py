@@ -405,7 +405,9 @@ class Store(Reader):
         cost: Cost | None,
     ) -> None:
         self._close(connection, order, search, OrderState.DUPLICATE, str(duplicate), duplicate.node_id)
-        changes = {"author_failures": search.author_failures + 1, **_spent(search, cost)}
+        # A starting point that was given twice is no author's fault.
+        failed = order.phase is not Phase.START
+        changes = {"author_failures": search.author_failures + failed, **_spent(search, cost)}
         _CHANGE_SEARCH.write(connection, {"key": search.search_id, **changes})
 
     # -- nodes --------------------------------------------------------------------------------------------------------

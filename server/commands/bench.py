@@ -53,7 +53,17 @@ def run_bench_search(arguments: BenchArguments, quiet: bool) -> dict[str, Any]:
     for policy in arguments.policies:
         get_policy(policy)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    options = OptimizeOptions(evaluations=arguments.evaluations, stall=None, roofline_share=None)
+    usual = OptimizeOptions()
+    options = OptimizeOptions(
+        evaluations=arguments.evaluations,
+        stall=None,
+        roofline_share=None,
+        # What is compared are the choices of the policies: winners need no second verdict.
+        confirm_baselines=(),
+        confirm_trials=usual.trials,
+        confirm_timed_calls=usual.timed_calls,
+        confirm_timing_budget_s=usual.timing_budget_s,
+    )
     seeds = range(arguments.seeds)
     total = len(arguments.policies) * arguments.seeds
     with Store(arguments.output / "searches.sqlite") as store:
