@@ -24,6 +24,8 @@ class RememberingJudge:
     """Judges each source once, however many searches hand it in: they then differ by their choices, not by noise."""
 
     judge_of: CanJudge
+    store: Reader
+    """Searches of earlier runs of the same comparison: what they judged is known."""
     answers: dict[tuple[str, tuple[str, ...], int], Verdict] = field(default_factory=dict)
     judged: int = 0
     """Candidates that the judge behind it saw."""
@@ -32,8 +34,11 @@ class RememberingJudge:
         """See `CanJudge`."""
         key = (request.candidate.source_hash, request.baselines, request.timed_calls)
         if key not in self.answers:
-            self.answers[key] = self.judge_of.judge(request, progress)
-            self.judged += 1
+            known = self.store.verdict_of_source(request.candidate.source_hash)
+            if known is None:
+                known = self.judge_of.judge(request, progress)
+                self.judged += 1
+            self.answers[key] = known
         return self.answers[key]
 
 

@@ -383,7 +383,9 @@ class Engine:
         except DuplicateError:
             return self.store.order(order.order_id)
         except TooAlikeError as error:
-            return self.store.fail(order.order_id, str(error), proposal.cost)
+            # Of a model that only rewords, five in a row end the search; others just try the next thing.
+            harmless = not synthesizer.reads_prompt
+            return self.store.fail(order.order_id, str(error), proposal.cost, exhausted=harmless)
 
     def _assignment(self, order: Order) -> Assignment:
         parents = [self._of(node_id) for node_id in order.parents]

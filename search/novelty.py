@@ -14,7 +14,8 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+(?:\.\d+)?|[^\s\w]")
 _PYTHON_COMMENT = re.compile(r"#[^\n]*")
 _LIKE_C = frozenset({"cpp", "cuda", "hip"})
-_C_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_C_COMMENT = re.compile(r"//(?! kernelevolve:)[^\n]*|/\*.*?\*/", re.DOTALL)
+"""Not the line that asks for compiler flags."""
 
 
 def embedding(source: str, language: str) -> bytes:

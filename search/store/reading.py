@@ -393,6 +393,13 @@ class Reader:
         with self._reading() as connection:
             return {row[0]: row[1] for row in connection.execute(_SETBACKS, values)}
 
+    def verdict_of_source(self, source_hash: str) -> Verdict | None:
+        """The first verdict that any search got for a source, by `Candidate.source_hash`."""
+        query = select(nodes.c.verdict_object).where(nodes.c.source_hash == source_hash).limit(1)
+        with self._reading() as connection:
+            key = connection.execute(query).scalar_one_or_none()
+        return None if key is None else self._verdict(key)
+
     def embeddings(self, search_id: str, island: int, limit: int = 64) -> list[tuple[str, bytes]]:
         """Node and embedding of the newest nodes of an island."""
         values = {"search": search_id, "island": island, "limit": limit}

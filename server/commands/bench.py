@@ -75,7 +75,7 @@ def run_bench_search(arguments: BenchArguments, quiet: bool) -> dict[str, Any]:
                 )  # fmt: skip
         else:
             with Judge(arguments.state, many_triton=arguments.platform != "cpu") as judge:
-                problem = _real(arguments, judge)
+                problem = _real(arguments, judge, store)
                 with _Bar(quiet, total) as told:
                     title = f"{Path(arguments.task).name} on {arguments.platform}, author: mutator"
                     found = compare(store, lambda seed: problem, arguments.policies, seeds, options, title, told)
@@ -92,7 +92,7 @@ def _made_up(seed: int) -> Problem:
     return Problem("landscape", "cpu", landscape.start, landscape, landscape.author, landscape.optimum)
 
 
-def _real(arguments: BenchArguments, judge: Judge) -> Problem:
+def _real(arguments: BenchArguments, judge: Judge, store: Store) -> Problem:
     task = str(arguments.task)
     path = task if task.startswith("aten::") else str(Path(task).resolve())
     points = starting_points(describe(judge, path), default_language(arguments.platform))
@@ -102,7 +102,7 @@ def _real(arguments: BenchArguments, judge: Judge) -> Problem:
             f"The task names no {default_language(arguments.platform)} candidate to start from.",
             "Put kernel.cpp or triton.py beside it.",
         )
-    return Problem(path, arguments.platform, points[0], RememberingJudge(judge), Mutator)
+    return Problem(path, arguments.platform, points[0], RememberingJudge(judge, store), Mutator)
 
 
 class _Bar:

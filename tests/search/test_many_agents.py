@@ -1,4 +1,4 @@
-"""Eight processes drive one search, and some of them are killed while they do. This file is also their program."""
+"""Thirty-two processes drive one search, and some of them are killed while they do. This file is also their program."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import Order, OrderState
 from kernelevolve.search.store import Store
 
-AGENTS = 8
-KILLS = 10
-EVALUATIONS = 150
+AGENTS = 32
+KILLS = 20
+EVALUATIONS = 400
 LANDSCAPE = Landscape(seed=4)
 HASTE = 60.0
 """The clock of this test runs so much faster than time: leases of minutes, which judging needs, end in seconds."""

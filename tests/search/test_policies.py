@@ -407,10 +407,13 @@ def test_novelty_can_be_switched_off(store: Store, row_sums: Candidate, trusting
     assert engine.submit(take(engine), other(row_sums, "only a comment")).step == 1
 
 
-def test_an_author_whose_source_is_too_alike_has_failed(store: Store, row_sums: Candidate, trusting: FakeJudge) -> None:
+@pytest.mark.parametrize(("reads", "failures"), [(True, 1), (False, 0)], ids=["a model", "a rule"])
+def test_a_source_that_is_too_alike_is_the_fault_of_who_can_read(
+    store: Store, row_sums: Candidate, trusting: FakeJudge, reads: bool, failures: int
+) -> None:
     class Unoriginal:
         name = "endpoint"
-        reads_prompt = False
+        reads_prompt = reads
 
         def propose(self, assignment: Assignment) -> Proposal | None:
             source = other(assignment.parents[0], "only a comment").source
@@ -422,7 +425,7 @@ def test_an_author_whose_source_is_too_alike_has_failed(store: Store, row_sums: 
     assert order.state is OrderState.FAILED
     assert "almost that of node" in order.reason
     search = store.search(engine.search_id)
-    assert (search.author_failures, search.output_tokens) == (1, 10)
+    assert (search.author_failures, search.output_tokens) == (failures, 10)
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------

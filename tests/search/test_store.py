@@ -226,6 +226,17 @@ def test_the_confirmed_fitness_counts(store: Store, row_sums: Candidate) -> None
     assert store.search(search_id).leader_score == pytest.approx(3.0)
 
 
+def test_a_winner_leads_until_the_search_goes_on(store: Store, row_sums: Candidate) -> None:
+    search_id = begin(store, row_sums)
+    steady = keep(store, search_id, row_sums, 2.0)
+    lucky = keep(store, search_id, other(row_sums, 1), 9.0)
+
+    store.finish(search_id, StopReason.EVALUATIONS, steady)
+    assert store.leader(search_id) == steady
+    store.reopen(search_id)
+    assert store.leader(search_id) == lucky
+
+
 def test_what_brought_nothing_is_counted(store: Store, row_sums: Candidate) -> None:
     search_id = begin(store, row_sums)
     root = keep(store, search_id, row_sums, 1.0)
