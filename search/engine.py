@@ -240,6 +240,16 @@ class Engine:
         parent: Brief = view.node(f"{view.search.search_id}.{step}")
         return Phase.EXPAND, Choice((parent,), MemoryMode.BOTH, note="nothing is correct yet")
 
+    def extend(self, order_id: str) -> Order:
+        """Let the lease of an order begin anew: its author still works on it.
+
+        Raises:
+            SearchError: it is not open any more, or belongs to another search.
+        """
+        if self.store.order(order_id).search_id != self.search_id:
+            raise SearchError(f"Order {order_id} does not belong to search {self.search_id}.", "Extend it there.")
+        return self.store.heartbeat(order_id, self._search.options.lease_s)
+
     def prompt(self, order: Order, budget_tokens: int | None = None) -> Prompt:
         """What the author of an order should read."""
         return memory.compose(self.store, self.store.search(self.search_id), order, budget_tokens)

@@ -218,14 +218,17 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf) ->
         seconds: Annotated[
             float, Field(gt=0, le=600, description="How long a search that writes by itself works before it answers.")
         ] = 40.0,
+        extend: Annotated[
+            list[str], Field(max_length=16, description="Orders you still work on: their leases begin anew.")
+        ] = [],  # noqa: B006
         agent: Annotated[str, Field(max_length=100)] = "",
     ) -> Annotated[CallToolResult, searches.SearchStep]:
         """Judge your candidates, keep them, say what is wrong or how fast they are, and give the next orders."""
 
         def work() -> CallToolResult:
             step, text = searches.run_search_step(
-                pool, shelf.store(), search_id, submissions, orders, agent, seconds, synthesizer_for, _reporter(ctx),
-                cancellation,
+                pool, shelf.store(), search_id, submissions, orders, agent, seconds, extend, synthesizer_for,
+                _reporter(ctx), cancellation,
             )  # fmt: skip
             return _result(text, step)
 

@@ -208,6 +208,7 @@ def run_search_step(
     orders: int,
     agent: str,
     seconds: float,
+    extend: Sequence[str] = (),
     author: Callable[[str], Synthesizer] | None = None,
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
@@ -222,6 +223,7 @@ def run_search_step(
         orders: how many orders the caller wants next.
         agent: who asks.
         seconds: how long a search that writes by itself may work before it answers.
+        extend: orders that the caller still works on: their leases begin anew.
         author: gives the synthesizer of such a search by its name.
         progress: told what is being done.
         cancellation: lets another thread end the call.
@@ -236,6 +238,8 @@ def run_search_step(
     search = store.search(search_id)
     with pool.lend(cancellation) as judge:
         working = Engine(store, search_id, judge, agent, _told(progress))
+        for order_id in extend:
+            working.extend(order_id)
         answers = tuple(_take(working, submission) for submission in submissions)
         if search.synthesizer != "assistant" and search.state is not SearchState.FINISHED:
             synthesizer = author(search.synthesizer) if author is not None else Mutator()

@@ -107,7 +107,11 @@ def test_what_an_assistant_can_get_wrong_is_answered_and_loses_nothing(warm_stat
         answer = await client.call_tool("run_search_step", {"search_id": search_id, "submissions": bad, "orders": 0})
         right = [{"order_id": order, "source": SCALE_CPP + "// right\n"}]
         again = await client.call_tool("run_search_step", {"search_id": search_id, "submissions": right, "orders": 0})
+        held = {"search_id": other.structured_content["summary"]["search_id"], "orders": 0, "extend": [foreign]}
+        longer = await client.call_tool("run_search_step", held)
+        assert not longer.is_error, longer.content[0].text
         refused = [
+            await client.call_tool("run_search_step", {"search_id": search_id, "extend": [foreign]}),
             await client.call_tool("run_search_step", {"search_id": "no-such-search"}),
             await client.call_tool("start_search", {**arguments, "policy": "wishful"}),
             await client.call_tool("start_search", {**arguments, "policy": "beam", "policy_parameters": {"width": 0}}),
@@ -129,7 +133,9 @@ def test_what_an_assistant_can_get_wrong_is_answered_and_loses_nothing(warm_stat
     texts = [result.content[0].text for result in refused]
     assert all(result.is_error for result in refused), texts
     for text, words in zip(
-        texts, ("no search", "beam, best_of_n", "width", "greater than or equal to 1", "URL", "no node"), strict=True
+        texts,
+        ("does not belong", "no search", "beam, best_of_n", "width", "greater than or equal to 1", "URL", "no node"),
+        strict=True,
     ):
         assert words in text, text
 
