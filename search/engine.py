@@ -312,7 +312,8 @@ class Engine:
 
     def _compare(self, order: Order, candidate: Candidate) -> bytes | None:
         """The candidate's embedding, where the policy wants one; raises where it is too near to another's."""
-        if not self.policy.least_novelty:
+        # Rules never only reword, and would propose the same again.
+        if not self.policy.least_novelty or not self.reads_prompt:
             return None
         vector = novelty.embedding(candidate.source, candidate.language)
         near = novelty.nearest(vector, self.store.embeddings(self.search_id, order.island))
@@ -393,9 +394,7 @@ class Engine:
         except DuplicateError:
             return self.store.order(order.order_id)
         except TooAlikeError as error:
-            # Of a model that only rewords, five in a row end the search; others just try the next thing.
-            harmless = not synthesizer.reads_prompt
-            return self.store.fail(order.order_id, str(error), proposal.cost, exhausted=harmless)
+            return self.store.fail(order.order_id, str(error), proposal.cost)
 
     def _assignment(self, order: Order) -> Assignment:
         parents = [self._of(node_id) for node_id in order.parents]
