@@ -269,7 +269,6 @@ class Engine:
         search = self._search
         if not candidate.source.strip():
             raise SearchError("The source is empty.", "Hand in the whole source of the candidate.")
-        vector = self._compare(order, candidate)
         options = search.options
         self.store.reserve(order.order_id, self.search_id, candidate.source_hash, _judging_s(options), cost)
         began = time.monotonic()
@@ -284,6 +283,7 @@ class Engine:
             timing_budget_s=options.timing_budget_s,
         )
         try:
+            vector = self._compare(order, candidate)
             verdict = self._ask(request)
         except BaseException:
             self.store.release(order.order_id)
@@ -383,8 +383,11 @@ class Engine:
             if error.fatal:
                 raise
             return failed
+        if proposal is not None and not proposal.source.strip():
+            return self.store.fail(order.order_id, "its author answered with an empty source", proposal.cost)
         if proposal is None:
-            self.store.exhaust(order.parents[0])
+            if order.parents:
+                self.store.exhaust(order.parents[0])
             return self.store.fail(order.order_id, "nothing is left to try from its parent", exhausted=True)
         if synthesizer.reads_prompt:
             self.store.keep_prompt(order.order_id, assignment.prompt.text)

@@ -38,11 +38,6 @@ class Brief:
     mutation: str
     """How it was derived."""
 
-    @property
-    def pending(self) -> int:
-        """Orders that build on it and are under way, where visits are those of the node alone."""
-        return max(0, self.visits - self.children)
-
 
 class SearchView(Protocol):
     """One state of a search. Each question costs at most the logarithm of the search's size."""
