@@ -17,10 +17,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	@$(BIN)/kernelevolve optimize examples/rmsnorm_swiglu --platform cpu --evaluations 20 --minutes 0.8 --output demo
+	@$(BIN)/kernelevolve optimize examples/rmsnorm_swiglu --platform cpu --evaluations 20 --minutes 0.8 --output demo --state demo/state
 	@echo
 	@echo "The Triton version of the same operator, for two GPUs that need not be here:"
-	@$(BIN)/kernelevolve verify examples/rmsnorm_swiglu examples/rmsnorm_swiglu/triton.py --platform cuda:sm_90 --platform hip:gfx950
+	@$(BIN)/kernelevolve verify examples/rmsnorm_swiglu examples/rmsnorm_swiglu/triton.py --platform cuda:sm_90 --platform hip:gfx950 --state demo/state
 
 test: install
 	$(BIN)/pytest

@@ -125,7 +125,9 @@ def sum_one_by_one(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("cols", [1000, 16_384, 100_000, 393_216])
 def test_rows_that_are_added_up_one_by_one(cols: int) -> None:
     def softmax_in_a_loop(x: torch.Tensor) -> torch.Tensor:
-        exponentials = torch.exp(x - x.amax(-1, keepdim=True))
+        # Not torch.exp: its first call in a process was seen to be off by 1e-4 in a part of the elements, twice in some
+        # hundred runs of all tests, which the oracle rightly refused.
+        exponentials = torch.from_numpy(np.exp((x - x.amax(-1, keepdim=True)).numpy()))
         return exponentials / sum_one_by_one(exponentials)
 
     x = torch.rand(8, cols)
