@@ -125,8 +125,8 @@ def sum_one_by_one(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("cols", [1000, 16_384, 100_000, 393_216])
 def test_rows_that_are_added_up_one_by_one(cols: int) -> None:
     def softmax_in_a_loop(x: torch.Tensor) -> torch.Tensor:
-        # Not torch.exp: its first call in a process was seen to be off by 1e-4 in a part of the elements, twice in some
-        # hundred runs of all tests, which the oracle rightly refused.
+        # Not torch.exp: twice in some hundred runs of all tests a part of what it gave here seemed to be off by 1e-4,
+        # which the oracle rightly refused.
         exponentials = torch.from_numpy(np.exp((x - x.amax(-1, keepdim=True)).numpy()))
         return exponentials / sum_one_by_one(exponentials)
 
