@@ -27,8 +27,6 @@ class RememberingJudge:
     store: Reader
     """Searches of earlier runs of the same comparison: what they judged is known."""
     answers: dict[tuple[str, tuple[str, ...], int], Verdict] = field(default_factory=dict)
-    judged: int = 0
-    """Candidates that the judge behind it saw."""
 
     def judge(self, request: JudgeRequest, progress: Callable[[str, float], None] | None = None) -> Verdict:
         """See `CanJudge`."""
@@ -37,7 +35,6 @@ class RememberingJudge:
             known = self.store.verdict_of_source(request.candidate.source_hash)
             if known is None:
                 known = self.judge_of.judge(request, progress)
-                self.judged += 1
             self.answers[key] = known
         return self.answers[key]
 

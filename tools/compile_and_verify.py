@@ -14,6 +14,7 @@ from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge.client import Progress
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import Diagnosis, PlatformVerdict
+from kernelevolve.search.prompt import shorten
 from kernelevolve.tools.judges import Cancellation, JudgePool
 
 TEXT_LIMIT = 8000
@@ -153,12 +154,3 @@ def _diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
 
 def _words(where: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in where.items())
-
-
-def shorten(text: str, limit: int) -> str:
-    """Cut a text in the middle of its length, saying so."""
-    if len(text) <= limit:
-        return text
-    mark = f"\n… {len(text) - limit} characters left out …\n"
-    half = (limit - len(mark)) // 2
-    return text[:half] + mark + text[-half:]

@@ -27,7 +27,6 @@ from kernelevolve.search.order import Order, OrderState
 from kernelevolve.search.prompt import CHARACTERS_PER_TOKEN, shorten
 from kernelevolve.search.store import DuplicateError, Store, StoredEvent
 from kernelevolve.search.synthesizers import Synthesizer
-from kernelevolve.search.synthesizers.mutator import Mutator
 from kernelevolve.tools.compile_and_verify import TEXT_LIMIT, resolve_task
 from kernelevolve.tools.judges import Cancellation, JudgePool
 
@@ -208,8 +207,8 @@ def run_search_step(
     orders: int,
     agent: str,
     seconds: float,
-    extend: Sequence[str] = (),
-    author: Callable[[str], Synthesizer] | None = None,
+    extend: Sequence[str],
+    author: Callable[[str], Synthesizer],
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
 ) -> tuple[SearchStep, str]:
@@ -242,7 +241,7 @@ def run_search_step(
             working.extend(order_id)
         answers = tuple(_take(working, submission) for submission in submissions)
         if search.synthesizer != "assistant" and search.state is not SearchState.FINISHED:
-            synthesizer = author(search.synthesizer) if author is not None else Mutator()
+            synthesizer = author(search.synthesizer)
             working.holder = driver.holder_name(synthesizer)
             ends = time.monotonic() + seconds
             reason = driver.drive(working, synthesizer, until=lambda: time.monotonic() >= ends)
