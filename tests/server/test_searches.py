@@ -33,7 +33,7 @@ IDEAS = [
     ("-O3", lambda source: "// kernelevolve: flags -O3 -march=native\n" + source),
     ("multiply by a wrong number", lambda source: source.replace("1.0f;", "1.25f;")),
     ("a comment", lambda source: source + "// another comment\n"),
-    ("forgotten bracket", lambda source: source.rstrip().rstrip("}")),
+    ("one bracket too many", lambda source: source.rstrip() + "\n}\n"),
     ("threads", lambda source: source.replace("  for (", "  #pragma omp parallel for\n  for (", 1)),
 ]
 
