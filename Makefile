@@ -34,7 +34,7 @@ check: install
 # without an installation.
 view:
 	@mkdir -p .view/kernelevolve
-	@for folder in evaluation search tools server; do ln -sfn ../../$$folder .view/kernelevolve/$$folder; done
+	@for folder in evaluation knowledge search tools server; do ln -sfn ../../$$folder .view/kernelevolve/$$folder; done
 
 # PYTHON must have torch for the GPU that is here; .venv usually holds a CPU build.
 bench-gpu: view

@@ -28,26 +28,56 @@ class Quantity(Contract):
     """One number of a spec sheet."""
 
     value: float
+    """In base units."""
     unit: str
-    source: str
-    """Address or title of the document the number is from."""
+    """Base unit, e.g. `B/s`; empty for a count."""
+    text: str = ""
+    """The number as people write it, e.g. `3.35 TB/s`."""
+    sources: tuple[str, ...]
+    """Addresses or titles of the documents that give the number."""
     checked: str
-    """ISO date on which the source was read."""
+    """ISO date on which the sources were read."""
+    note: str = ""
+    """What a reader must know to use the number rightly."""
 
 
 class SpecSheet(Contract):
-    """The numbers of one chip that the judge and the roofline use."""
+    """The numbers of one chip, with what its architecture gives it."""
 
     chip: str
     """Marketing name, e.g. `NVIDIA H200 SXM`."""
+    key: str = ""
+    """Short name, e.g. `h200_sxm`; empty for a device we do not know."""
+    vendor: str = ""
+    """`nvidia`, `amd`, `meta`, `intel`."""
+    architecture: str = ""
+    """What compilers call it, e.g. `sm_90`."""
+    family: str = ""
+    """Name of the generation in the knowledge base, e.g. `hopper`."""
+    aliases: tuple[str, ...] = ()
+    """Other names by which people ask for the chip."""
     device_names: tuple[str, ...] = ()
-    """Substrings of the driver's device name that identify this chip."""
-    memory_bandwidth: Quantity | None = None
-    """Peak device memory bandwidth, bytes per second."""
-    peak_flops: dict[str, Quantity] = Field(default_factory=dict)
-    """Peak dense rate by dtype, operations per second (matrix units where they exist)."""
-    last_level_cache: Quantity | None = None
-    """Size in bytes of the cache that a cold-cache measurement must flush."""
+    """Ends of the driver's device name that identify this chip."""
+    usual: bool = False
+    """Whether the architecture's name alone stands for this chip."""
+    facts: dict[str, Quantity] = Field(default_factory=dict)
+    """Field (`evaluation/platforms/sheets/fields/`) → number."""
+
+    @property
+    def memory_bandwidth(self) -> Quantity | None:
+        """Peak device memory bandwidth, bytes per second."""
+        return self.facts.get("memory_bandwidth")
+
+    @property
+    def last_level_cache(self) -> Quantity | None:
+        """Size in bytes of the cache that a cold-cache measurement must flush."""
+        return self.facts.get("last_level_cache")
+
+    @property
+    def peak_flops(self) -> dict[str, Quantity]:
+        """Peak dense rate by dtype, operations per second (matrix units where they exist; `float32` the vector's)."""
+        prefix = "peak_flops."
+        return {name.removeprefix(prefix): fact for name, fact in self.facts.items() if name.startswith(prefix)}
 
 
 class Availability(Contract):

@@ -12,6 +12,7 @@ from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.search.engine import CanJudge, Engine, SearchSummary, start
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.events import Event, SearchStarted, Stopped
+from kernelevolve.search.memory import Advise
 from kernelevolve.search.node import SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import OrderState
@@ -88,6 +89,7 @@ def optimize(
     policy: str = "greedy",
     synthesizer: Synthesizer | None = None,
     brief: str = "",
+    advise: Advise | None = None,
 ) -> SearchSummary:
     """Search for a faster candidate.
 
@@ -107,6 +109,7 @@ def optimize(
         policy: chooses the parents of the next candidate.
         synthesizer: writes the next candidate; the mutator if not given.
         brief: what an author must know of the task.
+        advise: the knowledge base, for authors that read prompts.
 
     Raises:
         SearchError: there is no starting point, or the task changes while the search runs.
@@ -114,7 +117,7 @@ def optimize(
     """
     author = synthesizer or Mutator()
     search_id = start(store, task, platform, starting_points, options, policy, author.name, brief)
-    return _run(store, search_id, judge, author, on_event, resumed=False)
+    return _run(store, search_id, judge, author, on_event, resumed=False, advise=advise)
 
 
 def resume(
@@ -125,6 +128,7 @@ def resume(
     on_event: Callable[[Event], None] | None = None,
     *,
     synthesizer: Synthesizer | None = None,
+    advise: Advise | None = None,
 ) -> SearchSummary:
     """Go on with a search that was interrupted, or that ended.
 
@@ -135,6 +139,7 @@ def resume(
         options: replaces those the search began with, e.g. with a larger budget; the baseline must stay.
         on_event: see `optimize`.
         synthesizer: see `optimize`.
+        advise: see `optimize`.
 
     Raises:
         SearchError: there is no such search, or its baseline or task changed.
@@ -148,7 +153,7 @@ def resume(
     for order in store.orders(search_id, (OrderState.OPEN,)):
         if _is_gone(order.holder):
             store.give_back(order.order_id)
-    return _run(store, search_id, judge, synthesizer or Mutator(), on_event, resumed=True)
+    return _run(store, search_id, judge, synthesizer or Mutator(), on_event, resumed=True, advise=advise)
 
 
 def holder_name(synthesizer: Synthesizer) -> str:
@@ -170,8 +175,9 @@ def _run(
     synthesizer: Synthesizer,
     on_event: Callable[[Event], None] | None,
     resumed: bool,
+    advise: Advise | None,
 ) -> SearchSummary:
-    engine = Engine(store, search_id, judge, holder_name(synthesizer), on_event)
+    engine = Engine(store, search_id, judge, holder_name(synthesizer), on_event, advise)
     tell = on_event or (lambda event: None)
     tell(SearchStarted(search_id=engine.search_id, resumed=resumed))
     reason = drive(engine, synthesizer)

@@ -113,6 +113,7 @@ class Engine:
         judge: decides what is correct and how fast it is.
         holder: name under which this process takes orders.
         on_event: told what happens while it happens.
+        advise: the knowledge base, for authors that read prompts.
 
     Raises:
         SearchError: there is no such search, or its policy is unknown here.
@@ -125,6 +126,7 @@ class Engine:
         judge: CanJudge,
         holder: str = "",
         on_event: Callable[[Event], None] | None = None,
+        advise: memory.Advise | None = None,
     ) -> None:
         search = self._search = store.search(search_id)
         self.store = store
@@ -134,6 +136,7 @@ class Engine:
         self.policy: Policy = get_policy(search.policy, search.options.policy_parameters)
         self.reads_prompt = search.synthesizer in READS_PROMPTS
         self._tell = on_event or (lambda event: None)
+        self._advise = advise
         self._seed = search.options.seed
         self._started = False
         self._leader: tuple[float, Node] | None = None
@@ -252,7 +255,7 @@ class Engine:
 
     def prompt(self, order: Order, budget_tokens: int | None = None) -> Prompt:
         """What the author of an order should read."""
-        return memory.compose(self.store, self.store.search(self.search_id), order, budget_tokens)
+        return memory.compose(self.store, self.store.search(self.search_id), order, budget_tokens, self._advise)
 
     # -- candidates ---------------------------------------------------------------------------------------------------
 
@@ -412,7 +415,7 @@ class Engine:
             has_source=lambda source_hash: self.store.has_source(self.search_id, source_hash),
             setbacks=lambda mutations: self.store.setbacks(self.search_id, mutations),
             randomness=random.Random(f"{self._seed}:{order.number}"),
-            compose=lambda: memory.compose(self.store, self._search, order),
+            compose=lambda: memory.compose(self.store, self._search, order, advise=self._advise),
         )
 
     @staticmethod

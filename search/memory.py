@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.verdict import PlatformVerdict
+from kernelevolve.knowledge.situation import Situation, situation_of
 from kernelevolve.search.node import Node, SearchRecord
 from kernelevolve.search.order import MemoryMode, Order, Phase
 from kernelevolve.search.prompt import Draft, Prompt, fit
@@ -18,6 +19,11 @@ _SIBLINGS = 6
 _FAILURES = 4
 _LOG = 1500
 """Characters of a compiler's output; the first error matters, what follows from it does not."""
+
+Advise = Callable[[Situation, int], str]
+"""Deep search in the knowledge base: passages for a situation, as text within a budget of tokens."""
+_KNOWLEDGE_SHARE = 6
+"""Passages get this part of the whole budget: the candidate and what was tried matter more."""
 
 _FENCES = {"triton": "python", "cpp": "cpp", "cuda": "cuda", "hip": "hip"}
 _FORMS = {
@@ -32,7 +38,13 @@ _FORMS = {
 }
 
 
-def compose(store: Reader, search: SearchRecord, order: Order, budget_tokens: int | None = None) -> Prompt:
+def compose(
+    store: Reader,
+    search: SearchRecord,
+    order: Order,
+    budget_tokens: int | None = None,
+    advise: Advise | None = None,
+) -> Prompt:
     """The prompt of an order: everything that is needed to write the next candidate, and nothing twice.
 
     Args:
@@ -40,12 +52,13 @@ def compose(store: Reader, search: SearchRecord, order: Order, budget_tokens: in
         search: the search.
         order: which candidate is wanted.
         budget_tokens: for the whole text; the search's own if not given.
+        advise: the knowledge base; without it the prompt has no such part.
     """
     with store.snapshot():
-        return _compose(store, search, order, budget_tokens or search.options.prompt_tokens)
+        return _compose(store, search, order, budget_tokens or search.options.prompt_tokens, advise)
 
 
-def _compose(store: Reader, search: SearchRecord, order: Order, budget_tokens: int) -> Prompt:
+def _compose(store: Reader, search: SearchRecord, order: Order, budget_tokens: int, advise: Advise | None) -> Prompt:
     sources = dict(store.parent(node_id) for node_id in order.parents)
     parents = list(sources)
     remembers = order.memory is not MemoryMode.CLEAN_SLATE
@@ -71,7 +84,22 @@ def _compose(store: Reader, search: SearchRecord, order: Order, budget_tokens: i
     if remembers and leader is not None and leader.node_id not in told:
         source = _fenced(store.candidate(leader).source, leader.language)
         drafts.append(Draft(f"The best so far, for comparison: {_name(leader)}", source, 1.5))
+    if advise is not None:
+        advice = _advice(store, search, order, parents, advise, budget_tokens // _KNOWLEDGE_SHARE)
+        drafts.append(Draft("Knowledge for this situation", advice, 1.5))
     return fit(drafts, budget_tokens)
+
+
+def _advice(
+    store: Reader, search: SearchRecord, order: Order, parents: Sequence[Node], advise: Advise, budget_tokens: int
+) -> str:
+    """What the knowledge base has for where the author stands; the context memory above decides what is asked."""
+    entry = None
+    if parents and (order.memory is not MemoryMode.CLEAN_SLATE or parents[0].status is not Status.CORRECT):
+        entry = (store.confirmation(parents[0]) or store.verdict(parents[0])).of(search.platform)
+    language = parents[0].language if parents else "triton"
+    situation = situation_of(search.platform, language, store.brief(search) or search.task, entry)
+    return advise(situation, budget_tokens)
 
 
 def _job(search: SearchRecord, order: Order, parents: Sequence[Node], leader: Node | None, language: str) -> str:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from kernelevolve.evaluation.errors import KernelEvolveError, PlatformError, TaskError
-from kernelevolve.search.errors import SearchError
+from kernelevolve.server.command_options import JsonFlag, StateOption, print_json, reported
 from kernelevolve.server.exit_codes import ExitCode, exit_code_of
-from kernelevolve.server.rendering import stderr_console
+from kernelevolve.server.knowledge_commands import docs, knowledge_app, pattern_app
 from kernelevolve.server.settings import state_folder
 
 app = typer.Typer(
@@ -34,52 +30,16 @@ app.add_typer(warm_app, name="warm")
 
 search_app = typer.Typer(help="Look at searches, go on with them, end them.", no_args_is_help=True)
 app.add_typer(search_app, name="search")
+app.command()(docs)
+app.add_typer(knowledge_app, name="knowledge")
+app.add_typer(pattern_app, name="pattern")
 bench_app = typer.Typer(help="Measure the engine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-StateOption = Annotated[
-    Path | None,
-    typer.Option("--state", help="State folder. Default: KERNELEVOLVE_STATE, or ~/.local/state/kernelevolve."),
-]
 PlatformOption = Annotated[
     list[str],
     typer.Option("--platform", "-p", help="Platform to judge for, e.g. cpu, cuda:sm_90, hip:gfx950; repeat for more."),
 ]
-
-
-@contextmanager
-def _reported(as_json: bool) -> Iterator[None]:
-    """Turn foreseen failures into a message and an exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        stderr_console().print("interrupted: everything that was started has been ended")
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-    except KernelEvolveError as error:
-        if as_json:
-            body = {"status": error.status, "finding": error.finding, "summary": error.summary, "advice": error.advice}
-            print(json.dumps({**body, "log": error.log}, indent=2))
-        else:
-            console = stderr_console()
-            console.print(f"[red]{error.finding.value}[/red]: ", end="")
-            console.print(str(error), markup=False, highlight=False)
-            if error.log:
-                console.print(error.log.rstrip(), style="dim", markup=False, highlight=False)
-        fault = isinstance(error, TaskError | PlatformError)
-        raise typer.Exit(ExitCode.HARNESS if fault else exit_code_of(error.status)) from error
-    except SearchError as error:
-        if as_json:
-            print(json.dumps({"status": "search_error", "summary": error.summary, "advice": error.advice}, indent=2))
-        else:
-            console = stderr_console()
-            console.print("[red]search[/red]: ", end="")
-            console.print(str(error), markup=False, highlight=False)
-        raise typer.Exit(ExitCode.HARNESS) from error
-
-
-def _print(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -98,13 +58,13 @@ def verify(
     """Judge one candidate: is it right, how fast is it, what does it take."""
     from kernelevolve.server.commands.verify import run_verify
 
-    with _reported(as_json):
+    with reported(as_json):
         verdict = run_verify(
             task, candidate, tuple(platform), language, tuple(baseline), trials, timed_calls, limit,
             state_folder(state), quiet=as_json,
         )  # fmt: skip
     if as_json:
-        _print(verdict.model_dump(mode="json"))
+        print_json(verdict.model_dump(mode="json"))
     else:
         from kernelevolve.server.rendering import verdict_view
 
@@ -120,7 +80,7 @@ def platforms(as_json: JsonFlag = False) -> None:
 
     entries = available_platforms()
     if as_json:
-        _print([entry.model_dump(mode="json") for entry in entries])
+        print_json([entry.model_dump(mode="json") for entry in entries])
     else:
         Console().print(platforms_view(entries))
 
@@ -132,7 +92,7 @@ def doctor(state: StateOption = None, as_json: JsonFlag = False) -> None:
 
     checks = run_doctor(state_folder(state), quiet=as_json)
     if as_json:
-        _print([check.model_dump(mode="json") for check in checks])
+        print_json([check.model_dump(mode="json") for check in checks])
     else:
         Console().print(checks_view(checks))
     raise typer.Exit(ExitCode.HARNESS if any(check.verdict == "fail" for check in checks) else ExitCode.OK)
@@ -148,10 +108,10 @@ def tasks_check(
     """Try wrong answers on a task: a task that accepts one proves nothing."""
     from kernelevolve.server.commands.tasks import run_check, task_check_view
 
-    with _reported(as_json):
+    with reported(as_json):
         task_data, result = run_check(task, platform, state_folder(state))
     if as_json:
-        _print({"task": task_data, "check": result.model_dump(mode="json"), "weak": result.weak})
+        print_json({"task": task_data, "check": result.model_dump(mode="json"), "weak": result.weak})
     else:
         Console().print(task_check_view(task_data, result))
     raise typer.Exit(ExitCode.WEAK if result.weak else ExitCode.OK)
@@ -199,7 +159,7 @@ def optimize(
         baseline=baseline, evaluations=evaluations, wall_clock_s=minutes * 60, stall=stall or None,
         target_speedup=target, usd=usd, tokens=tokens, seed=seed, policy_parameters=_parameters(parameter or []),
     )  # fmt: skip
-    with _reported(as_json):
+    with reported(as_json):
         from kernelevolve.server.commands.optimize import OptimizeArguments, run_optimize
 
         arguments = OptimizeArguments(
@@ -209,7 +169,7 @@ def optimize(
         )  # fmt: skip
         result = run_optimize(arguments, quiet=as_json)
     if as_json:
-        _print(result)
+        print_json(result)
 
 
 def _options(**values: Any) -> Any:
@@ -241,10 +201,10 @@ def search_list(state: StateOption = None, as_json: JsonFlag = False) -> None:
     """All searches, the newest first."""
     from kernelevolve.server.commands.search import list_searches, searches_view
 
-    with _reported(as_json):
+    with reported(as_json):
         entries = list_searches(state_folder(state))
     if as_json:
-        _print(entries)
+        print_json(entries)
     else:
         Console().print(searches_view(entries))
 
@@ -265,10 +225,10 @@ def search_show(
     """How a search stands."""
     from kernelevolve.server.commands.search import show_search
 
-    with _reported(as_json):
+    with reported(as_json):
         value, view = show_search(state_folder(state), search_id, tree, node, events, as_of, report)
     if as_json:
-        _print(value)
+        print_json(value)
     else:
         Console().print(view)
 
@@ -286,10 +246,10 @@ def search_resume(
     """Go on with a search that was interrupted, or that ended; what is not given stays as it was."""
     from kernelevolve.server.commands.search import resume_search
 
-    with _reported(as_json):
+    with reported(as_json):
         result = resume_search(state_folder(state), search_id, evaluations, minutes, stall, output, quiet=as_json)
     if as_json:
-        _print(result)
+        print_json(result)
 
 
 @search_app.command("stop")
@@ -301,10 +261,10 @@ def search_stop(
     """End a search: no more orders, its winner is confirmed."""
     from kernelevolve.server.commands.search import stop
 
-    with _reported(as_json):
+    with reported(as_json):
         value, text = stop(state_folder(state), search_id)
     if as_json:
-        _print(value)
+        print_json(value)
     else:
         print(text)
 
@@ -318,10 +278,10 @@ def search_compare(
     """Searches side by side: policy, budget, best so far after a quarter, half, three quarters and all."""
     from kernelevolve.server.commands.search import compare_searches, comparison_view
 
-    with _reported(as_json):
+    with reported(as_json):
         entries = compare_searches(state_folder(state), search_ids)
     if as_json:
-        _print(entries)
+        print_json(entries)
     else:
         Console().print(comparison_view(entries))
 
@@ -340,7 +300,7 @@ def bench_search(
     as_json: JsonFlag = False,
 ) -> None:
     """Compare policies: the same task and budget, the built-in mutator, several seeds. What was done is not redone."""
-    with _reported(as_json):
+    with reported(as_json):
         from kernelevolve.search.policies import policies
         from kernelevolve.server.commands.bench import BenchArguments, run_bench_search
 
@@ -348,7 +308,7 @@ def bench_search(
         arguments = BenchArguments(task, platform, chosen, seeds, evaluations, output, state_folder(state))
         result = run_bench_search(arguments, quiet=as_json)
     if as_json:
-        _print(result)
+        print_json(result)
 
 
 @app.command()
@@ -367,7 +327,7 @@ def warm_start(
     """Start a warm judge for this state folder, if none runs."""
     from kernelevolve.evaluation.judge.client import start_warm_host
 
-    with _reported(as_json=False):
+    with reported(as_json=False):
         note = start_warm_host(state_folder(state), idle)
     print(f"warm judge: process {note.pid}, ends after {idle:g} s without a client")
 

@@ -20,7 +20,7 @@ from kernelevolve.search.brief import brief_of
 from kernelevolve.search.engine import Engine, SearchSummary, TooAlikeError, summarize
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.events import Event, JudgeProgress, NodeJudged
-from kernelevolve.search.memory import compose, verdict_lines, what_changed
+from kernelevolve.search.memory import Advise, compose, verdict_lines, what_changed
 from kernelevolve.search.node import Node, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import Order, OrderState
@@ -146,6 +146,7 @@ def start_search(
     orders: int = 1,
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
+    advise: Advise | None = None,
 ) -> tuple[SearchStep, str]:
     """Begin a search, judge its starting point, and hand out the first orders.
 
@@ -163,6 +164,7 @@ def start_search(
         orders: how many orders the caller wants.
         progress: told what is being done.
         cancellation: lets another thread end the call.
+        advise: the knowledge base, for the prompts.
 
     Returns:
         The step, and its text for a model.
@@ -187,10 +189,10 @@ def start_search(
                 "Hand one in as `source`, or let synthesizer be `assistant`.",
             )
         search_id = engine.start(store, path, platform, points, options, policy, synthesizer, brief_of(described))
-        working = Engine(store, search_id, judge, agent, _told(progress))
+        working = Engine(store, search_id, judge, agent, _told(progress), advise)
         working.judge_starting_points()
         step = _hand_out(working, (), orders)
-    return step, step_text(store, step, first=True)
+    return step, step_text(store, step, first=True, advise=advise)
 
 
 def starting_points(task: Task, language: str) -> list[Candidate]:
@@ -211,6 +213,7 @@ def run_search_step(
     author: Callable[[str], Synthesizer],
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
+    advise: Advise | None = None,
 ) -> tuple[SearchStep, str]:
     """Judge what was written and hand out the next orders; for a search that writes by itself, go on for a while.
 
@@ -226,6 +229,7 @@ def run_search_step(
         author: gives the synthesizer of such a search by its name.
         progress: told what is being done.
         cancellation: lets another thread end the call.
+        advise: the knowledge base, for the prompts.
 
     Returns:
         The step, and its text for a model.
@@ -236,7 +240,7 @@ def run_search_step(
     """
     search = store.search(search_id)
     with pool.lend(cancellation) as judge:
-        working = Engine(store, search_id, judge, agent, _told(progress))
+        working = Engine(store, search_id, judge, agent, _told(progress), advise)
         for order_id in extend:
             working.extend(order_id)
         answers = tuple(_take(working, submission) for submission in submissions)
@@ -251,7 +255,7 @@ def run_search_step(
         else:
             working.judge_starting_points()
             step = _hand_out(working, answers, orders)
-    return step, step_text(store, step)
+    return step, step_text(store, step, advise=advise)
 
 
 def stop_search(pool: JudgePool, store: Store, search_id: str) -> SearchSummary:
@@ -348,6 +352,7 @@ def get_search(
     step: int | None = None,
     number: int | None = None,
     after: int = 0,
+    advise: Advise | None = None,
 ) -> tuple[SearchReport, str]:
     """Look at a search.
 
@@ -386,7 +391,7 @@ def get_search(
         return SearchReport(summary=summary, nodes=nodes), shorten(text, TEXT_LIMIT)
     if view == "order":
         order = store.order(f"{search_id}.o{number if number is not None else 0}")
-        return SearchReport(summary=summary, order=order), prompt_text(store, order, TEXT_LIMIT)
+        return SearchReport(summary=summary, order=order), prompt_text(store, order, TEXT_LIMIT, advise)
     if view == "events":
         events = store.events(search_id, after, 200)
         lines = [f"{event.number} step {event.step} {event.kind} {_words(event.detail)}" for event in events]
@@ -394,10 +399,10 @@ def get_search(
     return SearchReport(summary=summary), shorten(summary_text(summary), TEXT_LIMIT)
 
 
-def prompt_text(store: Store, order: Order, limit: int | None = None) -> str:
+def prompt_text(store: Store, order: Order, limit: int | None = None, advise: Advise | None = None) -> str:
     """The prompt of an order, in so many characters at most."""
     budget = None if limit is None else int(limit / CHARACTERS_PER_TOKEN)
-    text = compose(store, store.search(order.search_id), order, budget).text
+    text = compose(store, store.search(order.search_id), order, budget, advise).text
     return text if limit is None else shorten(text, limit)
 
 
@@ -469,7 +474,7 @@ def summary_text(summary: SearchSummary) -> str:
     return "\n".join(lines)
 
 
-def step_text(store: Store, step: SearchStep, first: bool = False) -> str:
+def step_text(store: Store, step: SearchStep, first: bool = False, advise: Advise | None = None) -> str:
     """A step as text for a model, within `TEXT_LIMIT`: answers first, then the orders in the room that is left."""
     parts = [summary_text(step.summary)]
     room = TEXT_LIMIT // (3 if step.orders else 1)
@@ -489,5 +494,5 @@ def step_text(store: Store, step: SearchStep, first: bool = False) -> str:
             f"{max(0.0, given.order.expires - store.clock()):.0f} s; whole prompt: {given.prompt_uri})\n"
         )
         share = max(600, room // len(step.orders) - len(head))
-        parts.append(head + prompt_text(store, given.order, share))
+        parts.append(head + prompt_text(store, given.order, share, advise))
     return shorten("\n\n".join(parts), TEXT_LIMIT)

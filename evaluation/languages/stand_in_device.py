@@ -17,16 +17,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from kernelevolve.evaluation.platforms.occupancy import CUDA_LIMITS, HIP_LIMITS
+from kernelevolve.evaluation.platforms.occupancy import cuda_limits, hip_limits
+from kernelevolve.evaluation.platforms.spec_sheets import spec_sheet_for
 
 Backing = Literal["meta", "cpu"]
 
-# Multiprocessors of each architecture's usual chip, for grids that are sized by them. Sources: the vendors' product
-# tables named in platforms/spec_sheets.json (A100 108, L40S 142, H100/H200 132, RTX 5090 170, MI300X 304, MI350 256);
-# B200 148: jvoltci.github.io/mosaic, sm-architecture.
-_MULTIPROCESSORS = {
-    "sm_80": 108, "sm_89": 142, "sm_90": 132, "sm_100": 148, "sm_120": 170, "gfx942": 304, "gfx950": 256,
-}  # fmt: skip
 _MEMORY_BYTES = 80 * 1024**3
 _VALUES_LIMIT = 1 << 28
 """Largest storage that values are made up for on the CPU, bytes."""
@@ -204,17 +199,19 @@ class StandInDriver:
 
 def _device_properties(architecture: str) -> SimpleNamespace:
     nvidia = architecture.startswith("sm_")
-    shared = CUDA_LIMITS[architecture].shared_bytes if nvidia else HIP_LIMITS[architecture].lds_bytes
+    shared = cuda_limits()[architecture].shared_bytes if nvidia else hip_limits()[architecture].lds_bytes
     number = int(architecture.removeprefix("sm_")) if nvidia else 94
+    # Of the architecture's usual chip, for grids that are sized by it.
+    multiprocessors = int(spec_sheet_for(architecture).facts["sm_count" if nvidia else "compute_units"].value)
     return SimpleNamespace(
         name=f"stand-in for {architecture}",
         major=number // 10,
         minor=number % 10,
-        multi_processor_count=_MULTIPROCESSORS[architecture],
+        multi_processor_count=multiprocessors,
         total_memory=_MEMORY_BYTES,
         warp_size=32 if nvidia else 64,
         regs_per_multiprocessor=65_536 if nvidia else 131_072,
-        max_threads_per_multi_processor=CUDA_LIMITS[architecture].warps * 32 if nvidia else 2048,
+        max_threads_per_multi_processor=cuda_limits()[architecture].warps * 32 if nvidia else 2048,
         shared_memory_per_multiprocessor=shared,
         shared_memory_per_block=48 * 1024 if nvidia else shared,
         shared_memory_per_block_optin=shared - 1024 if nvidia else shared,

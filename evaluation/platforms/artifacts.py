@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from kernelevolve.evaluation.errors import PlatformError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.platforms.occupancy import (
-    CUDA_LIMITS,
     RESERVED_SHARED_BYTES,
+    cuda_limits,
     cuda_occupancy,
     hip_occupancy,
 )
@@ -123,7 +123,7 @@ def read_cubin_resources(path: Path) -> list[KernelResources]:
 def with_occupancy(resources: KernelResources, threads_per_block: int) -> KernelResources:
     """The same resources with the occupancy that a block size gives (NVIDIA; static shared memory only)."""
     architecture = resources.target.partition(":")[2]
-    if architecture not in CUDA_LIMITS or resources.registers is None:
+    if architecture not in cuda_limits() or resources.registers is None:
         return resources
     occupancy, limiter = cuda_occupancy(
         architecture, resources.registers, resources.shared_bytes or 0, threads_per_block

@@ -69,11 +69,14 @@ class CpuPlatform(Platform):
     def spec_sheet(self) -> SpecSheet:
         """Name and cache of this processor. Bandwidth and rates are for the judge to measure, so they are absent."""
         cache = last_level_cache_bytes()
-        return SpecSheet(
-            chip=processor_name(),
-            last_level_cache=None
-            if cache is None
-            else Quantity(
-                value=cache, unit="B", source=f"{_SYSFS_CACHES}/index*/size", checked=date.today().isoformat()
-            ),
-        )
+        facts = {}
+        if cache is not None:
+            source = f"{_SYSFS_CACHES}/index*/size"
+            facts["last_level_cache"] = Quantity(
+                value=cache,
+                unit="B",
+                text=f"{cache / 2**20:g} MiB",
+                sources=(source,),
+                checked=date.today().isoformat(),
+            )
+        return SpecSheet(chip=processor_name(), facts=facts)

@@ -1,14 +1,15 @@
 """Occupancy: how much of a multiprocessor the blocks of one kernel fill, from its resources.
 
-Pure arithmetic over limit tables. Each table row names its source; the NVIDIA rules are those of CUDA's
+Pure arithmetic over the limits in the spec sheets. The NVIDIA rules are those of CUDA's
 `cuda_occupancy.h`, the AMD rules those of LLVM's AMDGPU back end (`AMDGPUBaseInfo.cpp`, `GCNSubtarget.cpp`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
-_KIB = 1024
+from kernelevolve.evaluation.platforms.spec_sheets import architecture_sheets, count
 
 
 @dataclass(frozen=True)
@@ -19,23 +20,27 @@ class CudaLimits:
     blocks: int
     shared_bytes: int
     """Shared memory of a multiprocessor, bytes; one block may use all of it less the reserve."""
+    registers: int
 
 
-CUDA_LIMITS: dict[str, CudaLimits] = {
-    # Warps (threads / 32) and shared memory: github.com/NVIDIA/cccl libcudacxx/include/cuda/__device/arch_traits.h.
-    # Blocks: cudaOccMaxBlocksPerMultiprocessor in CUDA 13.0's cuda_occupancy.h. The two files disagree about sm_120
-    # (32 against 24 blocks); the toolkit's header is what the driver's own calculator uses.
-    "sm_80": CudaLimits(warps=64, blocks=32, shared_bytes=164 * _KIB),
-    "sm_89": CudaLimits(warps=48, blocks=24, shared_bytes=100 * _KIB),
-    "sm_90": CudaLimits(warps=64, blocks=32, shared_bytes=228 * _KIB),
-    "sm_100": CudaLimits(warps=64, blocks=32, shared_bytes=228 * _KIB),
-    "sm_120": CudaLimits(warps=48, blocks=24, shared_bytes=100 * _KIB),
-}
+@cache
+def cuda_limits() -> dict[str, CudaLimits]:
+    """Architecture → limits, for every NVIDIA architecture whose sheet has them."""
+    return {
+        name: CudaLimits(
+            warps=count(name, "warps_per_sm"),
+            blocks=count(name, "blocks_per_sm"),
+            shared_bytes=count(name, "shared_memory_per_sm"),
+            registers=count(name, "registers_per_sm"),
+        )
+        for name, sheet in architecture_sheets().items()
+        if "warps_per_sm" in sheet.facts
+    }
 
-# The same for every architecture above. Registers: CUDA C++ programming guide, "Compute Capabilities". Granules and the
-# four sub-partitions: cuda_occupancy.h (cudaOccRegAllocationGranularity, cudaOccSMemAllocationGranularity,
+
+# The same for every architecture of compute capability 8.0 and later. Granules and the four sub-partitions:
+# cuda_occupancy.h (cudaOccRegAllocationGranularity, cudaOccSMemAllocationGranularity,
 # cudaOccSubPartitionsPerMultiprocessor). Reserve: arch_traits.h, reserved_shared_memory_per_block.
-_REGISTERS = 65_536
 _REGISTER_GRANULE = 256  # registers, for each warp
 _PARTITIONS = 4
 _SHARED_GRANULE = 128
@@ -54,12 +59,15 @@ class HipLimits:
     """Bytes in which it is handed out."""
 
 
-HIP_LIMITS: dict[str, HipLimits] = {
-    # Sizes: rocm.docs.amd.com/en/latest/reference/gpu-specs.html.
-    # Granules: LLVM getLdsDwGranularity (128 and 320 words).
-    "gfx942": HipLimits(lds_bytes=64 * _KIB, lds_granule=512),
-    "gfx950": HipLimits(lds_bytes=160 * _KIB, lds_granule=1280),
-}
+@cache
+def hip_limits() -> dict[str, HipLimits]:
+    """Architecture → limits, for every AMD architecture whose sheet has them."""
+    return {
+        name: HipLimits(lds_bytes=count(name, "lds_per_cu"), lds_granule=count(name, "lds_granule"))
+        for name, sheet in architecture_sheets().items()
+        if "lds_granule" in sheet.facts
+    }
+
 
 # The same for gfx942 and gfx950, from LLVM: getTotalNumVGPRs, getVGPRAllocGranule, getMaxWavesPerEU, getEUsPerCU.
 _VECTOR_REGISTERS = 512  # per lane and SIMD; architected and accumulation registers share them
@@ -96,7 +104,7 @@ def cuda_occupancy(architecture: str, registers: int, shared_bytes: int, threads
     Raises:
         KeyError: no limits are known for the architecture.
     """
-    limits = CUDA_LIMITS[architecture]
+    limits = cuda_limits()[architecture]
     warps = -(-threads_per_block // _CUDA_WARP)
     shared = _round_up(shared_bytes + RESERVED_SHARED_BYTES, _SHARED_GRANULE)
     blocks = {
@@ -107,10 +115,10 @@ def cuda_occupancy(architecture: str, registers: int, shared_bytes: int, threads
     if registers:
         registers_per_warp = _round_up(registers * _CUDA_WARP, _REGISTER_GRANULE)
         # The launch check counts registers as if the warps were spread over all partitions.
-        if registers_per_warp * _round_up(warps, _PARTITIONS) > _REGISTERS:
+        if registers_per_warp * _round_up(warps, _PARTITIONS) > limits.registers:
             blocks["registers"] = 0
         else:
-            warps_per_partition = _REGISTERS // _PARTITIONS // registers_per_warp
+            warps_per_partition = limits.registers // _PARTITIONS // registers_per_warp
             blocks["registers"] = warps_per_partition * _PARTITIONS // warps
     resident, limiter = _tightest(blocks)
     return resident * warps / limits.warps, limiter
@@ -149,7 +157,7 @@ def hip_occupancy(
     Raises:
         KeyError: no limits are known for the architecture.
     """
-    limits = HIP_LIMITS[architecture]
+    limits = hip_limits()[architecture]
     waves = -(-threads_per_block // _HIP_WAVE)
     blocks = {
         "warps": _WAVES_PER_SIMD * _SIMDS // waves,

@@ -39,8 +39,10 @@ from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.report import render_report
 from kernelevolve.search.store import Reader
 from kernelevolve.search.synthesizers import Synthesizer
+from kernelevolve.server.commands.knowledge import opened
 from kernelevolve.server.rendering import stderr_console, table, timings_view
 from kernelevolve.server.settings import open_store, synthesizer_for
+from kernelevolve.tools.advice import Advisor
 from kernelevolve.tools.searches import default_language, describe, starting_points
 
 
@@ -77,16 +79,17 @@ def run_optimize(arguments: OptimizeArguments, quiet: bool) -> dict[str, Any]:
     ):
         kind = arguments.synthesizer if arguments.resume is None else store.search(arguments.resume).synthesizer
         author: Synthesizer = synthesizer_for(kind, **arguments.endpoint)
+        advise = Advisor(lambda: opened(arguments.state)) if author.reads_prompt else None
         with _live(quiet, options) as on_event:
             if arguments.resume is not None:
-                summary = resume(arguments.resume, judge, store, options, on_event, synthesizer=author)
+                summary = resume(arguments.resume, judge, store, options, on_event, synthesizer=author, advise=advise)
             else:
                 task = arguments.task if arguments.task.startswith("aten::") else str(Path(arguments.task).resolve())
                 described = describe(judge, task)
                 points = _starting_points(described, arguments)
                 summary = optimize(
                     task, arguments.platform, points, judge, store, options, on_event, policy=arguments.policy,
-                    synthesizer=author, brief=brief_of(described),
+                    synthesizer=author, brief=brief_of(described), advise=advise,
                 )  # fmt: skip
         files = write_files(store, summary, arguments.output)
         if not quiet:

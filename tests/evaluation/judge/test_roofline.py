@@ -14,15 +14,14 @@ PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def quantity(value: float, unit: str = "") -> Quantity:
-    return Quantity(value=value, unit=unit, source="a data sheet", checked="2026-01-01")
+    return Quantity(value=value, unit=unit, sources=("a data sheet",), checked="2026-01-01")
 
 
 def sheet(bandwidth: float | None = 1e12, cache: float | None = None, **peaks: float) -> SpecSheet:
+    numbers = {"memory_bandwidth": bandwidth, "last_level_cache": cache}
+    numbers |= {f"peak_flops.{name}": rate for name, rate in peaks.items()}
     return SpecSheet(
-        chip="a chip",
-        memory_bandwidth=None if bandwidth is None else quantity(bandwidth),
-        last_level_cache=None if cache is None else quantity(cache),
-        peak_flops={name: quantity(rate) for name, rate in peaks.items()},
+        chip="a chip", facts={name: quantity(value) for name, value in numbers.items() if value is not None}
     )
 
 

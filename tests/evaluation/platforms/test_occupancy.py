@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernelevolve.evaluation.platforms.occupancy import (
-    CUDA_LIMITS,
+    cuda_limits,
     cuda_occupancy,
     hip_occupancy,
     hip_waves_per_simd,
@@ -50,10 +50,10 @@ def test_agrees_with_cudas_own_calculator(tmp_path):
         (0, 1, 1024, 8000, 49152, 98304, 232448),
         (32, 96, 256, 1024),
     )
-    cases = list(itertools.product(CUDA_LIMITS, registers, shared, blocks))
+    cases = list(itertools.product(cuda_limits(), registers, shared, blocks))
     lines = []
     for architecture, register_count, shared_bytes, block in cases:
-        limits = CUDA_LIMITS[architecture]
+        limits = cuda_limits()[architecture]
         major, minor = divmod(int(architecture[3:]), 10)
         lines.append(
             f"{major} {minor} {limits.warps * 32} {limits.shared_bytes} {register_count} {shared_bytes} {block}"
@@ -62,7 +62,7 @@ def test_agrees_with_cudas_own_calculator(tmp_path):
 
     theirs = [int(line) for line in done.stdout.split()]
     ours = [
-        round(cuda_occupancy(architecture, register_count, shared_bytes, block)[0] * CUDA_LIMITS[architecture].warps)
+        round(cuda_occupancy(architecture, register_count, shared_bytes, block)[0] * cuda_limits()[architecture].warps)
         // (block // 32)
         for architecture, register_count, shared_bytes, block in cases
     ]

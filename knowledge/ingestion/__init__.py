@@ -1,0 +1,1 @@
+"""Read a team's own manuals: Markdown, HTML, PDF and plain text, files or folders."""

@@ -1,0 +1,20 @@
+"""What a reader of one file format gives: a title and Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """A file as Markdown."""
+
+    title: str
+    """Empty if the file has none."""
+    body: str
+    notes: tuple[str, ...] = ()
+    """What was lost on the way, e.g. pages without text."""
+
+
+class UnreadableFileError(Exception):
+    """The file can't be read; the text says why in one sentence."""
