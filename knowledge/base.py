@@ -17,6 +17,7 @@ from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.knowledge.facts import (
     SHEET_DOCUMENTS,
     SpecAnswer,
+    families_named,
     known_sheets,
     names_sheet,
     sheet_text,
@@ -31,6 +32,7 @@ QUERY_LIMIT = 4_000
 """Characters of a query."""
 URI = "knowledge://"
 _MOST_HITS = 50
+_MOST_RULE_SETS = 64
 _SPARE = 12
 """Hits more than wanted, for those that are left out."""
 
@@ -52,6 +54,7 @@ class KnowledgeBase:
         self._embedder_name = embedder
         self._opening = threading.Lock()
         self._ready = False
+        self._rules: dict[object, list[PassageFound]] = {}
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -92,10 +95,11 @@ class KnowledgeBase:
         )
         numbers = spec_answers(query, filters.platforms)
         told = {answer.document for answer in numbers}
+        named = () if filters.platforms else families_named(query)
         # A sheet is the answer to questions about its own chip only; all of them sound alike.
         hits = [
             hit
-            for hit in self.retriever.search(query, filters, limit + _SPARE)
+            for hit in self.retriever.search(query, filters, limit + _SPARE, prefer=named)
             if not (name := hit.stored.passage.document_id).startswith(SHEET_DOCUMENTS)
             or (name not in told and names_sheet(query, name))
         ][:limit]
@@ -112,7 +116,15 @@ class KnowledgeBase:
         )
 
     def rules(self, filters: Filters) -> list[PassageFound]:
-        """Constraints of severity `must` for some platforms and languages."""
+        """Constraints of severity `must` for some platforms and languages. They all come with the package."""
+        key = (filters.platforms, filters.languages, tuple(sorted((filters.versions or {}).items())))
+        if key not in self._rules:
+            if len(self._rules) >= _MOST_RULE_SETS:
+                self._rules.clear()
+            self._rules[key] = self._look_up_rules(filters)
+        return self._rules[key]
+
+    def _look_up_rules(self, filters: Filters) -> list[PassageFound]:
         where = where_clause(filters.platforms, (Kind.CONSTRAINT,)) + " AND severity = 'must' AND position = 0"
         found = [stored for stored in self.store.select(where) if filters.admits(stored)]
         return [_found(stored, 0.0) for stored in sorted(found, key=lambda stored: stored.passage.document_id)]
@@ -247,6 +259,7 @@ class KnowledgeBase:
         }
         self.store.put(changed, ready, progress)
         self.store.remove(sorted(set(known) - {document.id for document in documents}))
+        self.store.optimize()
 
     def _with_neighbours(self, hits: list[Hit], count: int) -> list[Hit]:
         if count <= 0:

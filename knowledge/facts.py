@@ -45,6 +45,7 @@ _SAME = {
     "frequency": "clock",
     "clocks": "clock",
 }
+_ASKING = {"how", "many", "much", "what", "number", "count"}
 _ADVICE = frozenset(
     """
     why when avoid reduce improve increase should conflict conflicts optimize optimise tune faster slow fix
@@ -167,25 +168,35 @@ def _sheets_in(words: list[str]) -> tuple[list[SpecSheet], list[str]]:
 @cache
 def _asks() -> tuple[tuple[frozenset[str], Field], ...]:
     return tuple(
-        (frozenset(_stem(word) for word in _words(ask) if word not in _NOISE), field)
+        (frozenset(_stem(word) for word in _words(ask) if word not in _NOISE | _ASKING), field)
         for field in fields().values()
         for ask in field.asks
     )
 
 
 def _asked(words: list[str], sheet: SpecSheet) -> list[Field]:
-    """The properties that match the most words; every word of one of a property's phrases must be in the question."""
+    """The properties that match the most words; every word of one of a property's phrases must be in the question.
+
+    If what matches best is a property that the sheet lacks (tensor memory of an H100), nothing that matches less is an
+    answer (its memory).
+    """
     have = {_stem(word) for word in words}
     best: dict[str, int] = {}
     for phrase, field in _asks():
-        if field.name in sheet.facts and phrase and phrase <= have:
+        if phrase and phrase <= have:
             best[field.name] = max(best.get(field.name, 0), len(phrase))
     most = max(best.values(), default=0)
-    return [fields()[name] for name, size in best.items() if size == most]
+    return [fields()[name] for name, size in best.items() if size == most and name in sheet.facts]
 
 
 def _stem(word: str) -> str:
     return word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def families_named(question: str) -> tuple[str, ...]:
+    """Generations of the chips that a question names."""
+    sheets, _ = _sheets_in(_words(question))
+    return tuple(dict.fromkeys(sheet.family for sheet in sheets if sheet.family))
 
 
 def names_sheet(question: str, document: str) -> bool:

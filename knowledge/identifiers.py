@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 
+# Names begin where words begin: without the look-behind a long word would be scanned again from each of its letters.
 _NAME = re.compile(
-    r"[A-Za-z_][A-Za-z0-9_]*(?:(?:::|\.|->)[A-Za-z_0-9][A-Za-z0-9_]*)+|[A-Za-z]+[A-Za-z0-9]*(?:_+[A-Za-z0-9]+)+"
+    r"(?<![A-Za-z0-9_])"
+    r"(?:[A-Za-z_][A-Za-z0-9_]*(?:(?:::|\.|->)[A-Za-z_0-9][A-Za-z0-9_]*)+|[A-Za-z][A-Za-z0-9]*(?:_+[A-Za-z0-9]+)+)"
 )
 _CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _CAMEL_NAME = re.compile(r"\b[a-z]+(?:[A-Z][a-z0-9]*)+\b|\b(?:[A-Z][a-z0-9]+){2,}\b")
 _PARTS = re.compile(r"[A-Za-z0-9]+")
 _LONGEST_RUN = 6
+_LONGEST_NAME_QUERY = 5
+"""Words of a query up to which they may be a name in parts; more are a sentence."""
 _MOST_NAMES = 400
 """Names of one text that are treated so; more are in generated tables, where it helps nobody."""
 
@@ -63,10 +67,10 @@ def _enrich(text: str, *, for_query: bool) -> str:
         extra += [*parts, "x" + "".join(parts)]
     if for_query:
         words = [word.lower() for word in _PARTS.findall(text)]
-        if 2 <= len(words) <= 8:
+        if 2 <= len(words) <= _LONGEST_NAME_QUERY:
             extra += [
                 "x" + "".join(words[begin : begin + run])
-                for run in range(2, min(len(words), 5) + 1)
+                for run in range(2, len(words) + 1)
                 for begin in range(len(words) - run + 1)
             ]
     return text if not extra else f"{text}\n{' '.join(dict.fromkeys(extra))}"

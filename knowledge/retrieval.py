@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from kernelevolve.knowledge.identifiers import enrich_query, looks_like_identifier
 from kernelevolve.knowledge.store import KnowledgeStore, StoredPassage, where_clause
 from kernelevolve.knowledge.versions import Requirement, installed_versions
-from kernelevolve.knowledge.vocabulary import Kind
+from kernelevolve.knowledge.vocabulary import Kind, holds_for
 
 POOL = 50
 """Candidates of each side before fusion."""
 _RRF_K = 60
 _LEXICAL_WEIGHT = 2.0
 _DENSE_WEIGHT = 1.0
+_ELSEWHERE = 0.5
+"""Weight of what does not hold for a chip that the question names."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,15 @@ class Retriever:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="retrieval")
 
     def search(
-        self, query: str, filters: Filters, limit: int, *, lexical: bool = True, dense: bool = True, pool: int = POOL
+        self,
+        query: str,
+        filters: Filters,
+        limit: int,
+        *,
+        lexical: bool = True,
+        dense: bool = True,
+        pool: int = POOL,
+        prefer: Sequence[str] = (),
     ) -> list[Hit]:
         """The passages that answer best, best first.
 
@@ -78,6 +88,7 @@ class Retriever:
             lexical: ask the full text.
             dense: ask the vectors, if there is an embedder.
             pool: candidates of each side before fusion.
+            prefer: platforms that the question names; what holds for none of them comes later.
         """
         where = filters.where
         by_words = self._threads.submit(self._store.lexical, enrich_query(query), where, pool) if lexical else None
@@ -94,10 +105,12 @@ class Retriever:
             for identifier, score, lexical_rank, dense_rank, cosine in batch:
                 passage = stored.get(identifier)
                 if passage is not None and filters.admits(passage):
+                    if prefer and not any(holds_for(passage.platforms, platform) for platform in prefer):
+                        score *= _ELSEWHERE
                     found.append(Hit(passage, score, lexical_rank, dense_rank, cosine))
-            if len(found) >= limit:
+            if len(found) >= (2 if prefer else 1) * limit:
                 break
-        return found[:limit]
+        return sorted(found, key=lambda hit: -hit.score)[:limit]
 
     def close(self) -> None:
         """Stop the thread."""

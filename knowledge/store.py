@@ -34,8 +34,8 @@ _VECTOR_INDEX_FROM = 50_000
 """Rows from which an approximate index is faster than comparing with every vector (knowledge base benchmark)."""
 _REFINE_FACTOR = 50
 """Candidates of the quantised index that are compared again exactly, times the limit: recall 1.00 at a million rows."""
-_FTS_UNINDEXED = 2_000
-"""Rows that full-text search may scan before the index is brought up to date."""
+_UNINDEXED_SHARE = 0.02
+"""Share of rows that full-text search may scan before the index is brought up to date; below 50 rows it never is."""
 _CACHE_BYTES = 64 << 20
 _LIST_COLUMNS = ("platforms", "topics", "bottlenecks", "languages", "applies_to", "related")
 
@@ -391,7 +391,9 @@ class KnowledgeStore:
                 config = FTS(stem=True, remove_stop_words=True, with_position=False, max_token_length=120)
                 passages.create_index("search_text", config=config)
                 passages.create_index("reach", config=LabelList())
-            elif everything or passages.index_stats("search_text_idx").num_unindexed_rows > _FTS_UNINDEXED:
+            elif everything or passages.index_stats("search_text_idx").num_unindexed_rows > max(
+                50, _UNINDEXED_SHARE * passages.count_rows()
+            ):
                 passages.optimize(cleanup_older_than=timedelta(days=1))
         chunks = self._table(self._chunk_table)
         if chunks is not None:

@@ -137,8 +137,12 @@ def holds_for(platforms: Iterable[str], asked: str) -> bool:
     What is said of a wider platform holds for a narrower one; who asks for a wide one (`nvidia`) wants the narrow ones
     (`hopper`) too.
     """
+    if asked not in PLATFORM_PARENTS:
+        return asked in platforms or ANY in platforms
     wider = ancestry(asked)
-    return any(platform in wider or asked in ancestry(platform) for platform in platforms)
+    return any(
+        platform in wider or (platform in PLATFORM_PARENTS and asked in ancestry(platform)) for platform in platforms
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

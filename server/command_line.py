@@ -33,7 +33,7 @@ app.add_typer(search_app, name="search")
 app.command()(docs)
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(pattern_app, name="pattern")
-bench_app = typer.Typer(help="Measure the engine.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure the engine and the knowledge base.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 PlatformOption = Annotated[
@@ -307,6 +307,25 @@ def bench_search(
         chosen = tuple(policy) if policy else tuple(policies())
         arguments = BenchArguments(task, platform, chosen, seeds, evaluations, output, state_folder(state))
         result = run_bench_search(arguments, quiet=as_json)
+    if as_json:
+        print_json(result)
+
+
+@bench_app.command("retrieval")
+def bench_retrieval(
+    questions: Annotated[
+        list[Path] | None, typer.Argument(help="JSONL files of your own questions. Default: the shipped ones.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="tuning, held_out or all.")] = "held_out",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the figures.")] = None,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask the knowledge base questions with known answers: recall and nDCG for words, vectors and both."""
+    with reported(as_json):
+        from kernelevolve.server.commands.bench_retrieval import run_bench_retrieval
+
+        result = run_bench_retrieval(state_folder(state), questions or [], split, output, quiet=as_json)
     if as_json:
         print_json(result)
 

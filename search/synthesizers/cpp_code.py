@@ -37,7 +37,8 @@ INTEGER_TYPES = words(
     "bool char signed unsigned short int long int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t size_t "
     "ssize_t ptrdiff_t intptr_t uintptr_t"
 )
-SCALAR_TYPES = INTEGER_TYPES | {"float", "double", "auto", "void", "_Float16"}
+FLOATING_TYPES = words("float double _Float16")
+SCALAR_TYPES = INTEGER_TYPES | FLOATING_TYPES | {"auto", "void"}
 _NARROW = words("bool char short int8_t int16_t uint8_t uint16_t")
 _QUALIFIERS = words("const constexpr static inline")
 _RESTRICT = words("__restrict__ __restrict restrict")

@@ -1,4 +1,4 @@
-"""Changes to a C++ kernel that keep its meaning: compiler flags, OpenMP lines, tunable constants, accumulator types."""
+"""Changes to a C++ kernel that keep its meaning: compiler flags, OpenMP lines, constants, types and loop orders."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from kernelevolve.search.synthesizers.cpp_code import (
     line_start,
     read_source,
 )
-from kernelevolve.search.synthesizers.cpp_loops import (
-    Loop,
-    Model,
+from kernelevolve.search.synthesizers.cpp_dependences import (
     fusion_refusal,
+    interchange_refusal,
     parallel_refusal,
-    read_loops,
     simd_reductions,
 )
+from kernelevolve.search.synthesizers.cpp_loops import Loop, Model, Variable, read_loops
 from kernelevolve.search.synthesizers.edit import Edit, Replacement
 
 _FLAGS_LINE = re.compile(r"//\s*kernelevolve:\s*flags\b[ \t]*(?P<flags>.*?)\s*$", re.DOTALL)
@@ -54,6 +53,7 @@ def cpp_edits(text: str) -> list[Edit]:
         *_type_edits(model),
         *_constant_edits(model),
         *_fusion_edits(model),
+        *_interchange_edits(model),
     ]
 
 
@@ -163,7 +163,7 @@ def _asks_for_threads(source: Source, loop: Loop) -> bool:
     return any(token.text.startswith("omp_") for token in source.tokens[first : last + 1])
 
 
-# Types, constants, fusion
+# Types and constants
 
 
 def _type_edits(model: Model) -> Iterator[Edit]:
@@ -249,6 +249,9 @@ def _unproven(model: Model) -> int:
     )
 
 
+# Fused and interchanged loops
+
+
 def _fusion_edits(model: Model) -> Iterator[Edit]:
     for first, second in model.neighbours:
         if fusion_refusal(first, second) is not None or first.syntax is None or second.syntax is None:
@@ -259,3 +262,25 @@ def _fusion_edits(model: Model) -> Iterator[Edit]:
             Replacement(second.syntax.end, second.syntax.end, " }"),
         )
         yield Edit(f"fuse {first.label} and {second.label}", 7, changes)
+
+
+def _interchange_edits(model: Model) -> Iterator[Edit]:
+    text = model.source.text
+    for inner in model.loops:
+        outer = inner.parent
+        if outer is None or outer.function in model.loose_pragmas or interchange_refusal(outer, inner) is not None:
+            continue
+        spans = [(loop.syntax.keyword.start, loop.syntax.after_header) for loop in (outer, inner) if loop.syntax]
+        changes = tuple(
+            Replacement(start, end, text[slice(*other)]) for (start, end), other in zip(spans, spans[::-1], strict=True)
+        )
+        # Neighbouring elements in neighbouring iterations are what caches and vector units are made for.
+        better = not inner.inner and _leaps(outer, outer.variable) < _leaps(outer, inner.variable)
+        yield Edit(f"interchange {outer.label} and {inner.label}", 2 if better else 7, changes)
+
+
+def _leaps(loop: Loop, variable: Variable | None) -> int:
+    """How many accesses of a loop go to another element, and not to the next one, when a loop variable counts up."""
+    assert variable is not None
+    steps = [access.index.split(variable.number) for access in loop.accesses if access.index is not None]
+    return sum(step is None or step[0].number not in (-1, 0, 1) for step in steps)

@@ -1,18 +1,19 @@
-"""What the loops of a C++ kernel touch, and which of them may run their iterations in another order.
+"""What the loops of a C++ kernel touch.
 
-Everything here is a proof or a refusal with its reason: a subscript that is no polynomial in loop variables and
-constants, a call that is not known to be pure, a name that is not known: each makes the loop refused.
+Nothing here is guessed: a call that is not known to be pure, or a name that is not known, is a problem of every loop
+around it, with its reason; a subscript that is no polynomial in loop variables and constants is None.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kernelevolve.search.synthesizers.affine import Polynomial, TooManyTermsError
 from kernelevolve.search.synthesizers.cpp_code import (
+    FLOATING_TYPES,
+    INTEGER_TYPES,
     Assign,
     Binary,
     Block,
@@ -60,6 +61,7 @@ _CONSTANTS = words(
     "INT32_MAX INT64_MAX INT32_MIN INT64_MIN"
 )
 _SIZES = words("size numel ndim")
+_TESTS = frozenset({"||", "&&", "==", "!=", "<", ">", "<=", ">="})
 _DEDUCING = frozenset({"std::max", "std::min", "std::clamp"})
 """Templates that refuse arguments of two types."""
 
@@ -130,6 +132,9 @@ class Loop:
     uppers: tuple[Polynomial, ...] = ()
     """Exclusive upper bounds, each of them valid; empty where no polynomial is known."""
     step: int = 1
+    header: frozenset[str] | None = None
+    """Names that the bounds are computed from, where that is arithmetic on numbers that stay the same during the loop
+    and could be done at any other time; else None."""
     parent: Loop | None = None
     accesses: list[Access] = field(default_factory=list)
     scalar_writes: list[ScalarWrite] = field(default_factory=list)
@@ -152,7 +157,7 @@ class Loop:
 
     @property
     def label(self) -> str:
-        """How descriptions call it; no edit but a fusion changes it."""
+        """How descriptions call it; no edit but a fusion or an interchange changes it."""
         return f"loop {self.ordinal}" + (f" over {self.variable.name}" if self.variable else "")
 
 
@@ -309,8 +314,12 @@ class _Function:
             case _:
                 raise NotUnderstoodError("an assignment inside an expression")
 
+    def is_constant(self, name: str) -> bool:
+        """Whether a name is one of the standard library's constants."""
+        return name in _CONSTANTS and all(name not in scope for scope in self.scopes)
+
     def read_name(self, name: str) -> None:
-        if name in _CONSTANTS and all(name not in scope for scope in self.scopes):
+        if self.is_constant(name):
             return
         variable = self.find(name)
         if variable.kind == "pointer" and variable.fixed:
@@ -382,6 +391,8 @@ class _Function:
         reduction, value = _reduction(statement)
         if reduction is not None and target.name in _names(value):
             reduction, value = None, statement.value
+        if reduction == "+" and not self.adds_up(variable, value):
+            reduction = None
         if reduction == "+" and self.stack:
             variable.accumulates = True
         if reduction in ("max", "min"):
@@ -391,6 +402,39 @@ class _Function:
             self.read(target)
         for loop in self.stack:
             loop.scalar_writes.append(ScalarWrite(variable, reduction))
+
+    def adds_up(self, variable: Variable, value: Expression) -> bool:
+        """Whether a sum depends on the order of its terms by rounding at most.
+
+        An integer that adds up fractions is cut off after each of them.
+        """
+        if not FLOATING_TYPES.isdisjoint(variable.type.words):
+            return True
+        return "bool" not in variable.type.words and self.is_whole(value)
+
+    def is_whole(self, expression: Expression) -> bool:
+        """Whether an expression is certainly an integer."""
+        match expression:
+            case Number():
+                return self.polynomial(expression) is not None
+            case Name(name):
+                if self.is_constant(name):
+                    return name.startswith("INT")
+                return self.find(name).kind == "scalar" and INTEGER_TYPES.issuperset(self.find(name).type.words)
+            case Index():
+                base = _base_name(expression)
+                return base is not None and INTEGER_TYPES.issuperset(self.find(base).type.words)
+            case Cast(type=type_):
+                return not type_.pointers and INTEGER_TYPES.issuperset(type_.words)
+            case Unary(_, value):
+                return self.is_whole(value)
+            case Binary(sign, left, right):
+                return sign in _TESTS or (self.is_whole(left) and self.is_whole(right))
+            case Ternary(_, yes, no):
+                return self.is_whole(yes) and self.is_whole(no)
+            case Method(_, method):
+                return method in _SIZES
+        return False
 
     def declare(self, declared: Declarator) -> None:
         for extent in declared.extents:
@@ -598,6 +642,8 @@ class _Function:
         self.read(first)
         self.read(bound)
         loop.lower, loop.step = lower, count
+        if self.invariant(first, syntax.body) and not self.may_fail(first) and not self.may_fail(bound):
+            loop.header = frozenset(_names(first) | _names(bound) | _names(width))
         one = Polynomial.constant(1 if sign == "<=" else 0)
         options = [self.polynomial(option) for option in _smallest_of(bound)]
         loop.uppers = tuple(option + one for option in options if option is not None)
@@ -616,7 +662,7 @@ class _Function:
             case Number():
                 return True
             case Name(name):
-                return self.find(name).kind == "scalar" and name not in _assigned([body])
+                return self.is_constant(name) or (self.find(name).kind == "scalar" and name not in _assigned([body]))
             case Unary("-" | "+", value) | Cast(value=value):
                 return self.invariant(value, body)
             case Binary("+" | "-" | "*" | "/" | "%", left, right):
@@ -626,6 +672,15 @@ class _Function:
             case Method(Name(name), method):
                 return self.find(name).kind == "tensor" and method in _SIZES
         return False
+
+    def may_fail(self, expression: Expression) -> bool:
+        """Whether an expression divides by something that may be zero."""
+        return any(
+            isinstance(part, Binary)
+            and part.sign in ("/", "%")
+            and not ((divisor := self.polynomial(part.right)) is not None and divisor.number)
+            for part in _every(expression)
+        )
 
 
 class _Reader:
@@ -653,6 +708,8 @@ class _Reader:
 
     def is_pure(self, name: str) -> bool:
         """Whether a function of this file, or of the standard library, only computes its result from its arguments."""
+        if name in self.source.macros:
+            return False
         own = [function for function in self.source.functions if function.name == name]
         if not own:
             return name in PURE
@@ -816,164 +873,3 @@ def _facts(loop: Loop, known: set[int]) -> set[int]:
             product = next(iter(upper.terms))
             found |= set(product) if len(product) == 1 else set()
     return found
-
-
-# Proofs
-
-
-def _bounds(index: Polynomial, loops: Sequence[Loop], known: frozenset[int]) -> Iterator[tuple[Polynomial, Polynomial]]:
-    """Least and largest value of a subscript while the inner loops run; one pair for each way to prove them.
-
-    `loops` holds the inner loops, outermost first. The innermost variable is replaced first, because its bounds may
-    mention the others.
-    """
-    inner: list[Loop] = []
-    needed = set(index.symbols)
-    for loop in reversed(loops):
-        if loop.variable is not None and loop.lower is not None and loop.uppers and loop.variable.number in needed:
-            inner.insert(0, loop)
-            needed |= loop.lower.symbols.union(*(upper.symbols for upper in loop.uppers))
-    for choice in itertools.product(*(loop.uppers for loop in inner)):
-        least, largest = index, index
-        try:
-            for loop, upper in zip(reversed(inner), reversed(choice), strict=True):
-                assert loop.variable is not None
-                assert loop.lower is not None
-                low, high = least.split(loop.variable.number), largest.split(loop.variable.number)
-                if low is None or high is None:
-                    break
-                if not (low[0].never_negative(known) and high[0].never_negative(known)):
-                    break
-                least = low[0] * loop.lower + low[1]
-                largest = high[0] * (upper - Polynomial.constant(1)) + high[1]
-            else:
-                yield least, largest
-        except TooManyTermsError:
-            return
-
-
-def _stay_apart(accesses: Sequence[Access], loop: Loop) -> bool:
-    """Whether the accesses of two different iterations of a loop can never meet in one element.
-
-    With the loop variable `v`, every subscript must lie in `[v·S + K, v·S + K + S·step)`, for one stride `S` and one
-    start `K` that do not change during the loop.
-    """
-    assert loop.variable is not None
-    spans: list[list[tuple[Polynomial, Polynomial, Polynomial, frozenset[int]]]] = []
-    for access in accesses:
-        if access.index is None:
-            return False
-        ways: list[tuple[Polynomial, Polynomial, Polynomial, frozenset[int]]] = []
-        for least, largest in _bounds(access.index, loop.inner, access.never_negative):
-            low, high = least.split(loop.variable.number), largest.split(loop.variable.number)
-            if low is None or high is None or low[0].terms != high[0].terms:
-                continue
-            if (low[0].symbols | low[1].symbols | high[1].symbols) & loop.declared:
-                continue
-            ways.append((low[0], low[1], high[1], access.never_negative))
-        if not ways:
-            return False
-        spans.append(ways)
-    if math.prod(len(ways) for ways in spans) > 1024:
-        return False
-    for choice in itertools.product(*spans):
-        stride = choice[0][0]
-        if any(way[0].terms != stride.terms for way in choice):
-            continue
-        room = stride * Polynomial.constant(loop.step) - Polynomial.constant(1)
-        for start in (way[1] for way in choice):
-            if all(
-                (low - start).never_negative(known) and (room - (high - start)).never_negative(known)
-                for _, low, high, known in choice
-            ):
-                return True
-    return False
-
-
-def _memory_conflict(accesses: Sequence[Access], loop: Loop) -> str | None:
-    shared = [access for access in accesses if access.root.number not in loop.declared]
-    for root in {access.root.number: access.root for access in shared if access.write}.values():
-        others = [access for access in shared if access.root is not root]
-        if not root.separate and any(not access.root.separate for access in others):
-            return f"`{root.name}` may overlap other memory"
-        same = [access for access in shared if access.root is root]
-        if len({access.element for access in same}) > 1:
-            return f"`{root.name}` is used with two element types"
-        if not _stay_apart(same, loop):
-            return f"two iterations may touch the same element of `{root.name}`"
-    return None
-
-
-def parallel_refusal(loop: Loop) -> str | None:
-    """Why a loop's iterations may not run at the same time; None where they may."""
-    if loop.problems:
-        return loop.problems[0]
-    if loop.syntax is None or loop.variable is None:
-        return "it does not count up by a constant"
-    for write in loop.scalar_writes:
-        if write.variable.number not in loop.declared:
-            return f"it writes `{write.variable.name}`, which is declared outside"
-    return _memory_conflict(loop.accesses, loop)
-
-
-def simd_reductions(loop: Loop) -> dict[str, list[str]] | str:
-    """The reductions `#pragma omp simd` needs for an innermost loop.
-
-    Returns:
-        Reduction operator → names of the scalars, or the reason why the loop may not run in lanes.
-    """
-    if loop.inner:
-        return "it is not innermost"
-    if loop.problems:
-        return loop.problems[0]
-    if loop.syntax is None or loop.variable is None:
-        return "it does not count up by a constant"
-    reductions: dict[str, list[str]] = {}
-    kinds: dict[int, str] = {}
-    for write in loop.scalar_writes:
-        name, number = write.variable.name, write.variable.number
-        if number in loop.declared:
-            continue
-        if write.reduction is None or kinds.setdefault(number, write.reduction) != write.reduction:
-            return f"it writes `{name}`, which is carried from one iteration to the next"
-        if any(read is write.variable for read in loop.scalar_reads):
-            return f"it reads `{name}` while it accumulates into it"
-        names = reductions.setdefault(write.reduction, [])
-        if name not in names:
-            names.append(name)
-    conflict = _memory_conflict(loop.accesses, loop)
-    return reductions if conflict is None else conflict
-
-
-def fusion_refusal(first: Loop, second: Loop) -> str | None:
-    """Why two loops that follow each other may not become one; None where they may."""
-    if first.syntax is None or second.syntax is None or first.variable is None or second.variable is None:
-        return "one of them does not count up by a constant"
-    if first.syntax.header != second.syntax.header:
-        return "their headers differ"
-    if first.syntax.pragma or second.syntax.pragma:
-        return "one of them has a #pragma"
-    if first.problems or second.problems:
-        return (first.problems + second.problems)[0]
-    if first.continues:
-        return "`continue` in the first would skip the second"
-    for one, other in ((first, second), (second, first)):
-        touched = {read.number for read in other.scalar_reads} | {
-            write.variable.number for write in other.scalar_writes
-        }
-        for write in one.scalar_writes:
-            if write.variable.number not in one.declared and write.variable.number in touched:
-                return f"both use `{write.variable.name}`"
-    as_first = Polynomial.symbol(first.variable.number)
-    moved: list[Access] = []
-    for access in second.accesses:
-        index = access.index
-        if index is not None:
-            parts = index.split(second.variable.number)
-            index = None if parts is None else parts[0] * as_first + parts[1]
-        moved.append(Access(access.root, access.element, index, access.write, access.never_negative))
-    both = Loop(first.function, first.syntax, variable=first.variable, step=first.step)
-    both.inner = [*first.inner, *second.inner]
-    # Bounds of the second's inner loops may still name its own variable: that must end in a refusal.
-    both.declared = first.declared | second.declared | {second.variable.number}
-    return _memory_conflict([*first.accesses, *moved], both)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernelevolve.search.synthesizers.cpp_code import NotUnderstoodError, read_source, tokenize
+from kernelevolve.search.synthesizers.cpp_dependences import interchange_refusal, parallel_refusal, simd_reductions
 from kernelevolve.search.synthesizers.cpp_edits import cpp_edits
-from kernelevolve.search.synthesizers.cpp_loops import Loop, parallel_refusal, read_loops, simd_reductions
+from kernelevolve.search.synthesizers.cpp_loops import Loop, read_loops
 
 RMSNORM = """\
 #include <algorithm>
@@ -444,6 +445,215 @@ def test_loops_with_other_headers_or_pragmas_are_not_fused() -> None:
     assert not [text for text in descriptions(kernel(one + "op[0] = 3;\n" + one)) if text.startswith("fuse")]
 
 
+# Interchange
+
+
+def nest(statement: str, first: str = "for (int64_t i = 0; i < rows; ++i)", second: str = "") -> str:
+    """A kernel with two loops, one directly in the other, around a statement."""
+    return kernel(f"{first} {second or 'for (int64_t j = 0; j < cols; ++j)'} {{ {statement} }}\n")
+
+
+def interchange(source: str) -> str | None:
+    """Why the first two loops of a source may not swap their places."""
+    loops = read_loops(read_source(source)).loops
+    assert loops[1].parent is loops[0]
+    return interchange_refusal(loops[0], loops[1])
+
+
+def test_nested_loops_swap_their_headers_and_nothing_else() -> None:
+    source = kernel(
+        """for (int64_t p = 0; p < rows; ++p) {  // depth
+             for (int j = 2; j <= cols; j += 2) op[j] += xp[p * cols + j];
+           }"""
+    )
+
+    swapped = mutated(source, "interchange loop 1 over p and loop 2 over j")
+    assert swapped == kernel(
+        """for (int j = 2; j <= cols; j += 2) {  // depth
+             for (int64_t p = 0; p < rows; ++p) op[j] += xp[p * cols + j];
+           }"""
+    )
+    assert mutated(swapped, "interchange loop 1 over j and loop 2 over p") == source
+
+
+def test_an_interchange_that_makes_accesses_contiguous_comes_early() -> None:
+    strided = nest("op[j * rows + i] = xp[j * rows + i];")
+
+    early = next(edit for edit in cpp_edits(strided) if edit.description.startswith("interchange"))
+    late = next(edit for edit in cpp_edits(early.apply(strided)) if edit.description.startswith("interchange"))
+    assert (early.rank, late.rank) == (2, 7)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "op[i * cols + j] = xp[i * cols + j];",
+        "op[j * rows + i] = xp[i * cols + j];",
+        "op[i] += xp[i * cols + j];",  # meets itself in one row, column after column
+        "op[j] += xp[i * cols + j];",
+        "op[i * cols + j] = 0; for (int k = 0; k < 8; ++k) op[i * cols + j] += xp[i * 8 + k] * yp[k * cols + j];",
+        "for (int k = 0; k < 8; ++k) op[i * 8 + k] += xp[j * 8 + k];",
+        "for (int k = 0; k < 8; ++k) op[(j * rows + i) * 8 + k] += xp[j * 8 + k];",
+        "float a[4]; for (int k = 0; k < 4; ++k) a[k] = xp[k]; op[i] += a[j % 4];",
+        "if (xp[j] > 0) op[i * cols + j] = 1; else op[i * cols + j] = -1;",
+        "for (int k = 0; k < 8; ++k) { if (xp[k] > 0) break; op[i * cols + j] += 1; }",
+        "for (int k = 0; k < 8; ++k) { if (xp[k] > 0) continue; op[i * cols + j] += 1; }",
+        "op[i * cols + j] = op[(i + 1) * cols + j] + op[(i + 2) * cols + j];",  # stencils: (<, =)
+        "op[i * (cols + 2) + j] = op[(i + 1) * (cols + 2) + j + 1];",  # (<, <)
+        "op[(i + 1) * (cols + 1) + j + 1] = op[i * (cols + 1) + j + 1] + op[(i + 1) * (cols + 1) + j];",
+        "op[4 * cols * i + j] = op[4 * cols * (i + 1) + j];",
+    ],
+)
+def test_nested_loops_whose_order_does_not_matter_are_interchanged(statement: str) -> None:
+    source = nest(statement)
+
+    assert interchange(source) is None
+    assert "interchange loop 1 over i and loop 2 over j" in descriptions(source)
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        # Dependences: an element is touched first in one, then in the other direction.
+        ("op[i * (cols + 1) + j] = op[(i + 1) * (cols + 1) + j - 1];", "same element"),  # (<, >)
+        ("op[(i + 1) * (cols + 1) + j] = op[i * (cols + 1) + j + 1];", "same element"),  # (<, >), read after write
+        ("op[i * cols + j] = op[(i + 1) * cols + j + 1];", "same element"),  # the row ends: (<, <) or (<, >)
+        ("op[i + j] = xp[i * cols + j];", "same element"),  # the last one stays
+        ("op[i + j] += xp[i * cols + j];", "same element"),
+        ("op[0] = xp[i * cols + j];", "same element"),
+        ("op[0] += xp[i * cols + j];", "same element"),
+        ("op[(i + j) % 4] = xp[i * cols + j];", "same element"),
+        ("op[i * j] = xp[i * cols + j];", "same element"),
+        ("op[static_cast<int64_t>(xp[i])] = j;", "same element"),
+        ("op[i * 4 + j] += xp[j];", "same element"),  # rows of 4 overlap
+        ("op[i * cols + j] = op[j * cols + i];", "same element"),
+        ("op[j] = op[i];", "same element"),
+        ("const int64_t k = j; op[i + k] = xp[i];", "same element"),
+        ("const int64_t k = xp[i]; op[i * cols + j + k] = 1;", "same element"),
+        ("for (int k = 0; k < xp[j]; ++k) op[i * cols + j + k] = 1;", "same element"),
+        ("for (int k = 0; k < 9; ++k) op[i * 8 + k] += xp[j * 8 + k];", "same element"),
+        ("float* q = op + i; q[j] = xp[i * cols + j];", "same element"),
+        # Side exits
+        ("if (xp[i] > 0) break; op[i * cols + j] = 1;", "break"),
+        ("if (xp[i] > 0) continue; op[i * cols + j] = 1;", "continue"),
+        ("if (xp[i] > 0) return; op[i * cols + j] = 1;", "return"),
+        ("if (xp[i] > 0) goto done; op[i * cols + j] = 1; done:;", "goto"),
+        # Calls
+        ("op[i * cols + j] = std::rand();", "call of `std::rand`"),
+        ("op[i * cols + j] = helper(xp[j]);", "call of `helper`"),
+        ("op[i * cols + j] = fabsf(xp[j]);", "call of `fabsf`"),  # a macro here
+        ('std::printf("%d", j);', "string|printf|expression"),
+        # Scalars
+        ("last = xp[i * cols + j];", "writes `last`"),
+        ("last = last * 2 + xp[j];", "writes `last`"),
+        ("last += xp[j]; op[i * cols + j] = last;", "reads `last`"),
+        ("last += xp[j]; last = std::max(last, 0.0f);", "writes `last`"),
+        ("count += xp[j];", "writes `count`"),  # each sum is cut off
+        ("any += j - 1;", "writes `any`"),
+        ("any = xp[j] > 0;", "writes `any`"),
+    ],
+)
+def test_nested_loops_whose_order_matters_are_kept(statement: str, why: str) -> None:
+    before = "#define fabsf helper\nfloat total = 0;\nfloat helper(float v) { total += v; return total; }"
+    scalars = "float last = 0; int count = 0; bool any = false;"
+    source = nest(statement).replace("  for (int64_t i", f"  {scalars}\n  for (int64_t i", 1)
+    source = f"{before}\n{source}"
+
+    assert re.search(why, interchange(source) or "")
+    assert not [text for text in descriptions(source) if text.startswith("interchange loop 1")]
+
+
+@pytest.mark.parametrize("statement", ["s += xp[i * cols + j];", "s = std::max(s, xp[j]);", "n += i * j;", "n -= 1;"])
+def test_reductions_may_change_their_order_as_they_may_in_lanes(statement: str) -> None:
+    source = nest(statement).replace("  for (int64_t i", "  float s = 0; int n = 0;\n  for (int64_t i", 1)
+
+    assert interchange(source) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ("", "for (int64_t j = 0; j < i; ++j)", "bounds of the inner depend on `i`"),  # triangular
+        ("", "for (int64_t j = i; j < cols; ++j)", "bounds of the inner depend on `i`"),
+        ("", "for (int64_t j = 0; j < std::min(i + 4, cols); ++j)", "bounds of the inner depend on `i`"),
+        ("for (int64_t i = 0; i < j; ++i)", "", "count up"),  # another `j`, which the inner one would hide
+        ("for (int64_t i = j; i < rows; ++i)", "", "arithmetic"),
+        ("for (int64_t j = 0; j < rows; ++j)", "", "count up"),
+        ("for (int64_t i = rows / 2; i < rows; ++i)", "for (int64_t j = 0; j <= cols; ++j)", "same element"),
+        ("", "for (int64_t j = 0; j < rows / cols; ++j)", "arithmetic"),  # cols may be 0, where rows is
+        ("for (int64_t i = xp[0]; i < rows; ++i)", "", "arithmetic"),
+        ("", "for (int64_t j = 0; j < op[0]; ++j)", "count up"),
+        ("", "for (int64_t j = 0; j < count(); ++j)", "count up|call"),
+        ("", "for (int64_t j = 0; j != cols; ++j)", "count up"),
+        ("for (int64_t i = rows; i > 0; --i)", "", "count up"),
+        ("", "for (int64_t j = 0; j < cols; j += i)", "count up"),
+        ("", "for (uint8_t j = 0; j < cols; ++j)", "count up"),
+        ("", "for (int64_t j = 0, k = 0; j < cols; ++j)", "count up"),
+        ("", "for (int64_t j = 0; j < LIMIT; ++j)", "LIMIT"),
+        ("#pragma GCC unroll 4\nfor (int64_t i = 0; i < rows; ++i)", "", "#pragma"),
+        ("", "\n#pragma omp simd\nfor (int64_t j = 0; j < cols; ++j)", "#pragma"),
+        ("for (int64_t i = 0; i < rows; ++i) if (i != 3)", "", "not all"),
+    ],
+)
+def test_loops_with_bounds_or_pragmas_of_their_own_are_kept(first: str, second: str, why: str) -> None:
+    header = first or "for (int64_t i = 0; i < rows; ++i)"
+    source = nest("op[i * cols + j] = 1;", header, second)
+    source = source.replace("void kernel", "#define LIMIT 4\nconst int64_t i = 9, j = 9;\nvoid kernel")
+
+    assert re.search(why, interchange(source) or "")
+    assert not [text for text in descriptions(source) if text.startswith("interchange")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "for (int i = 0; i < rows; ++i) { const int64_t k = i; for (int j = 0; j < 4; ++j) op[4 * k + j] = 1; }",
+        "for (int i = 0; i < rows; ++i) { for (int j = 0; j < 4; ++j) op[4 * i + j] = 1; op[4 * i] = 2; }",
+        "for (int i = 0; i < rows; ++i) { op[4 * i] = 2; for (int j = 0; j < 4; ++j) op[4 * i + j] = 1; }",
+        "for (int i = 0; i < rows; ++i) { for (int j = 0; j < 4; ++j) op[4 * i + j] = 1; int k = 0; }",
+        """for (int i = 0; i < rows; ++i) { for (int j = 0; j < 4; ++j) op[8 * i + j] = 1;
+                                            for (int j = 4; j < 8; ++j) op[8 * i + j] = 1; }""",
+        "for (int i = 0; i < rows; ++i) while (s < 3) { for (int j = 0; j < 4; ++j) op[4 * i + j] = 1; }",
+    ],
+)
+def test_what_stands_between_two_loops_keeps_them_in_place(body: str) -> None:
+    source = kernel(f"float s = 0;\n{body}\n")
+
+    assert not [text for text in descriptions(source) if text.startswith("interchange")]
+
+
+def test_pragmas_further_out_that_count_loops_keep_them_in_place() -> None:
+    body = """
+    #pragma omp parallel for{}
+    for (int t = 0; t < rows; ++t)
+      for (int i = 0; i < 8; ++i)
+        for (int j = 0; j < 8; ++j) op[t * 64 + i * 8 + j] = 1;
+    """
+
+    wanted = "interchange loop 2 over i and loop 3 over j"
+    assert wanted in descriptions(kernel(body.format("")))
+    assert wanted in descriptions(kernel(body.format(" schedule(static)")))
+    assert wanted not in descriptions(kernel(body.format(" collapse(3)")))
+    assert wanted not in descriptions(kernel(body.format(" ordered")))
+
+
+def test_inside_a_parallel_region_nothing_is_interchanged() -> None:
+    region = nest("op[i * cols + j] = 1;", "#pragma omp parallel\n{ for (int64_t i = 0; i < rows; ++i)")
+
+    assert not [text for text in descriptions(region.replace("= 1; }", "= 1; } }")) if "interchange" in text]
+
+
+def test_pointers_that_may_overlap_keep_the_order() -> None:
+    source = """
+    void kernel(const float* a, float* b, int64_t n) {
+      for (int64_t i = 0; i < n; ++i) for (int64_t j = 0; j < n; ++j) b[i * n + j] = a[j * n + i];
+    }
+    """
+
+    assert "may overlap" in (interchange(source) or "")
+    assert interchange(source.replace("float* b", "float* __restrict__ b")) is None
+
+
 # The reader
 
 
@@ -528,6 +738,58 @@ def test_what_is_called_independent_never_collides(data: st.DataObject) -> None:
                     assert touched.setdefault(where, r) == r, (statement, rows, cols)
 
 
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_what_is_interchanged_computes_the_same_bit_for_bit(data: st.DataObject) -> None:
+    """Random nests, some proved to be free of (<, >): run both orders of them, for several sizes, and compare."""
+    row = data.draw(st.sampled_from(["cols", "cols", "(cols + 1)", "4", "rows", "1"]))
+    column = data.draw(st.sampled_from(["j", "j", "j * rows", "2 * j", "-1 * j"]))
+    shift = st.integers(-1, 2)
+
+    def subscript() -> str:
+        kind = data.draw(st.integers(0, 5))
+        if kind < 4:
+            return f"(i + {data.draw(shift)}) * {row} + {column} + {data.draw(shift)}"
+        return f"i * {row}" if kind == 4 else column
+
+    target, sources = subscript(), [subscript() for _ in range(data.draw(st.integers(0, 2)))]
+    inner = data.draw(st.sampled_from(["", "", "for (int64_t k = 0; k < 3; ++k)"]))
+    extra = data.draw(st.sampled_from([" + k", " + 3 * i * k", " * 3 + k"])) if inner else ""
+    if extra.startswith(" *"):
+        target = f"({target})"
+    first = (data.draw(st.sampled_from(["0", "1", "cols - 1"])), data.draw(st.sampled_from(["rows", "4"])))
+    second = (data.draw(st.sampled_from(["0", "1"])), data.draw(st.sampled_from(["cols", "cols - 1", "4", "rows"])))
+    step = data.draw(st.integers(1, 3))
+    read = " + ".join(f"0.5f * op[{index}]" for index in sources) or "0"
+    statement = f"op[{target}{extra}] = op[{target}{extra}] * 0.75f + {read} + i * 16 + j;"
+    source = nest(
+        f"{inner} {statement}",
+        f"for (int64_t i = {first[0]}; i < {first[1]}; i += {step})",
+        f"for (int64_t j = {second[0]}; j < {second[1]}; ++j)",
+    )
+    if interchange(source) is not None:
+        return
+
+    def results(outer_first: bool, rows: int, cols: int) -> dict[int, float]:
+        names = {"rows": rows, "cols": cols}
+        outer = range(eval(first[0], names), eval(first[1], names), step)
+        columns = range(eval(second[0], names), eval(second[1], names))
+        pairs = itertools.product(outer, columns) if outer_first else (
+            (i, j) for j, i in itertools.product(columns, outer)
+        )  # fmt: skip
+        memory: dict[int, float] = {}
+        for i, j in pairs:
+            for k in range(3 if inner else 1):
+                here = {**names, "i": i, "j": j, "k": k}
+                where = eval(target + extra, here)
+                value = memory.get(where, 1.0) * 0.75 + i * 16 + j
+                memory[where] = value + sum(0.5 * memory.get(eval(index, here), 1.0) for index in sources)
+        return memory
+
+    for rows, cols in itertools.product((1, 3, 5), (1, 2, 4)):
+        assert results(True, rows, cols) == results(False, rows, cols), (source, rows, cols)
+
+
 @pytest.mark.parametrize(
     ("step", "upper", "subscript"),
     [
@@ -610,3 +872,48 @@ def test_mutated_kernels_compile_and_compute_the_same(tmp_path: Path) -> None:
 
     for name, source in sources.items():
         assert run(source, tmp_path / name) == pytest.approx(expected, rel=2e-5, abs=1e-6), name
+
+
+NESTS = """\
+#include <cmath>
+
+void kernel(TensorView x, TensorView weight, TensorView gate, double eps, TensorView out) {
+  const int64_t rows = x.size(0), cols = x.size(1);
+  const float* xp = static_cast<const float*>(x.data_ptr());
+  const float* wp = static_cast<const float*>(weight.data_ptr());
+  const float* gp = static_cast<const float*>(gate.data_ptr());
+  float* op = static_cast<float*>(out.data_ptr());
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < cols; ++j)
+      for (int64_t p = 0; p < rows; ++p) op[i * cols + j] += xp[i * cols + p] * gp[p * cols + j];
+  for (int64_t r = 0; r < rows - 1; ++r)
+    for (int64_t c = 1; c < cols - 1; ++c) {
+      op[(r + 1) * cols + c] += 0.5f * op[r * cols + c] * wp[c] + 0.25f * op[(r + 1) * cols + c - 1];
+    }
+  float sum = 0.0f;
+  for (int64_t a = 0; a < rows; ++a)
+    for (int64_t b = 0; b < cols; ++b) sum += std::fabs(op[a * cols + b]);
+  op[0] = sum;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
+def test_interchanged_loops_compile_and_compute_the_same(tmp_path: Path) -> None:
+    expected = run(NESTS, tmp_path / "start")
+    orders = [NESTS]
+    for description in (
+        "interchange loop 2 over j and loop 3 over p",
+        "interchange loop 1 over i and loop 2 over p",
+        "interchange loop 2 over i and loop 3 over j",
+        "interchange loop 4 over r and loop 5 over c",
+    ):
+        orders.append(mutated(orders[-1], description))
+    orders.append(mutated(orders[-1], "interchange loop 6 over a and loop 7 over b"))
+
+    assert len(set(orders)) == 6
+    for number, source in enumerate(orders[1:]):
+        found = run(source, tmp_path / f"order{number}")
+        assert found[1:] == expected[1:]
+        # The last interchange alone adds up in another order.
+        assert found[0] == (expected[0] if number < 4 else pytest.approx(expected[0], rel=1e-5))

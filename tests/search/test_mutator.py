@@ -47,6 +47,20 @@ def test_large_known_wins_come_first(row_sums: Candidate) -> None:
     ]
 
 
+def test_loops_that_run_through_memory_in_leaps_are_interchanged_early(row_sums: Candidate) -> None:
+    columns = (
+        row_sums.source.split("  for")[0]
+        + """\
+  for (int64_t c = 0; c < cols; ++c)
+    for (int64_t r = 0; r < rows; ++r) op[c] += xp[r * cols + c];
+}
+"""
+    )
+
+    proposed = propose_all(Candidate(language="cpp", source=columns))
+    assert "interchange loop 1 over c and loop 2 over r" in proposed[2:5]
+
+
 def test_everything_is_proposed_once_and_then_nothing(row_sums: Candidate) -> None:
     found = propose_all(row_sums)
 

@@ -2,16 +2,27 @@
 // kernelevolve: flags -O3 -march=native
 #include <algorithm>
 
-constexpr int64_t kAhead = 8;   // lookups between a prefetch and its use: about latency / time for one row
-constexpr int64_t kLine = 16;   // floats of a cache line
-constexpr int64_t kBlock = 64;  // columns that are summed in registers at once
+constexpr int64_t kAhead = 8;  // lookups between a prefetch and its use: about latency / time for one row
+constexpr int64_t kLine = 16;  // floats of a cache line
+typedef float Line __attribute__((vector_size(64), aligned(4)));
 
-// The row that is needed kAhead lookups from now, one prefetch for each of its lines. Hardware prefetchers follow
-// strides; random rows have none. Reading past a bag's end is meant: the next bag continues there.
-static inline void prefetch_row(const float* table, const int64_t* indices, int64_t at, int64_t total, int64_t dim) {
-  if (at >= total) return;
-  const float* row = table + indices[at] * dim;
-  for (int64_t col = 0; col < dim; col += kLine) __builtin_prefetch(row + col, /*rw=*/0, /*locality=*/3);
+// Sums `Lines` lines of each row over one bag. With vectors in place of an inner loop the compiler cannot choose to
+// vectorise over lookups instead, which would gather; and the sums stay in registers, as their number is fixed.
+template <int64_t Lines>
+static inline void pool(const float* table, const int64_t* indices, int64_t begin, int64_t end, int64_t total,
+                        int64_t dim, float* to) {
+  Line sums[Lines] = {};
+  for (int64_t at = begin; at < end; ++at) {
+    // Hardware prefetchers follow strides; random rows have none. Looking past the bag's end is meant: the next bag
+    // continues there, so its first rows are on their way before it begins.
+    if (at + kAhead < total) {
+      const float* later = table + indices[at + kAhead] * dim;
+      for (int64_t line = 0; line < Lines; ++line) __builtin_prefetch(later + line * kLine, /*rw=*/0, /*locality=*/3);
+    }
+    const float* row = table + indices[at] * dim;
+    for (int64_t line = 0; line < Lines; ++line) sums[line] += *reinterpret_cast<const Line*>(row + line * kLine);
+  }
+  for (int64_t line = 0; line < Lines; ++line) *reinterpret_cast<Line*>(to + line * kLine) = sums[line];
 }
 
 void kernel(TensorView table, TensorView indices, TensorView offsets, TensorView out) {
@@ -24,20 +35,15 @@ void kernel(TensorView table, TensorView indices, TensorView offsets, TensorView
   // Bags differ in length, so threads take small chunks as they come; `static` would wait for the unluckiest.
 #pragma omp parallel for schedule(dynamic, 16) if (total * dim > 32768)
   for (int64_t bag = 0; bag < bags; ++bag) {
+    const int64_t begin = bounds[bag], end = bounds[bag + 1];
     float* to = output + bag * dim;
-    for (int64_t start = 0; start < dim; start += kBlock) {
-      const int64_t width = std::min(kBlock, dim - start);
-      float sums[kBlock] = {};  // of fixed size: the compiler can keep it in registers over all lookups of the bag
-      for (int64_t at = bounds[bag]; at < bounds[bag + 1]; ++at) {
-        if (start == 0) prefetch_row(rows, ids, at + kAhead, total, dim);
-        const float* row = rows + ids[at] * dim + start;
-        if (width == kBlock) {
-          for (int64_t col = 0; col < kBlock; ++col) sums[col] += row[col];  // full blocks: no edge to check
-        } else {
-          for (int64_t col = 0; col < width; ++col) sums[col] += row[col];
-        }
-      }
-      std::copy_n(sums, width, to + start);
+    int64_t col = 0;
+    for (; col + 4 * kLine <= dim; col += 4 * kLine) pool<4>(rows + col, ids, begin, end, total, dim, to + col);
+    for (; col + kLine <= dim; col += kLine) pool<1>(rows + col, ids, begin, end, total, dim, to + col);
+    for (; col < dim; ++col) {
+      float sum = 0.0f;
+      for (int64_t at = begin; at < end; ++at) sum += rows[ids[at] * dim + col];
+      to[col] = sum;
     }
   }
 }

@@ -5,18 +5,26 @@
 
 constexpr int64_t kCols = 4;  // results that share one walk along a row of x: four independent chains of additions
 
-// Factors are widened to int before they are multiplied, and the sum is an int: the pattern that the vectoriser knows.
-// Integer addition may be reordered freely, so nothing has to be allowed.
-template <int64_t Cols>
-static inline void dots(const uint8_t* x, const int8_t* w, int64_t k, int32_t* out) {
-  int32_t sums[Cols] = {};
-  for (int64_t c = 0; c < Cols; ++c) {
-    const int8_t* row = w + c * k;
-    int32_t sum = 0;
-    for (int64_t d = 0; d < k; ++d) sum += static_cast<int32_t>(x[d]) * static_cast<int32_t>(row[d]);
-    sums[c] = sum;
+// One result; also the form that the vectoriser knows: factors are widened to int before they are multiplied, and the
+// sum is an int. Integer addition may be reordered freely, so no flag has to allow it.
+static inline int32_t dot(const uint8_t* x, const int8_t* w, int64_t k) {
+  int32_t sum = 0;
+  for (int64_t d = 0; d < k; ++d) sum += static_cast<int32_t>(x[d]) * static_cast<int32_t>(w[d]);
+  return sum;
+}
+
+// Four results in one loop, with four variables: an array of sums and a loop over columns would become four walks.
+static inline void four_dots(const uint8_t* x, const int8_t* w, int64_t k, int32_t* out) {
+  const int8_t *w0 = w, *w1 = w + k, *w2 = w + 2 * k, *w3 = w + 3 * k;
+  int32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+  for (int64_t d = 0; d < k; ++d) {
+    const int32_t value = x[d];
+    sum0 += value * static_cast<int32_t>(w0[d]);
+    sum1 += value * static_cast<int32_t>(w1[d]);
+    sum2 += value * static_cast<int32_t>(w2[d]);
+    sum3 += value * static_cast<int32_t>(w3[d]);
   }
-  std::copy_n(sums, Cols, out);
+  out[0] = sum0, out[1] = sum1, out[2] = sum2, out[3] = sum3;
 }
 
 void kernel(TensorView x, TensorView weight, TensorView out) {
@@ -34,9 +42,9 @@ void kernel(TensorView x, TensorView weight, TensorView out) {
       const uint8_t* from = left + row * k;
       int32_t* to = output + row * n + col;
       if (cols == kCols) {
-        dots<kCols>(from, right + col * k, k, to);
+        four_dots(from, right + col * k, k, to);
       } else {
-        for (int64_t c = 0; c < cols; ++c) dots<1>(from, right + (col + c) * k, k, to + c);
+        for (int64_t c = 0; c < cols; ++c) to[c] = dot(from, right + (col + c) * k, k);
       }
     }
   }

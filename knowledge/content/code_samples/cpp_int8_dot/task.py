@@ -1,4 +1,4 @@
-"""Product of 8-bit integers, exact in 32 bits: activations uint8 (m, k), weights int8 (n, k) as a linear layer has them."""
+"""Product of 8-bit integers, exact in 32 bits: activations uint8 (m, k), weights int8 (n, k) as in a linear layer."""
 
 import torch
 

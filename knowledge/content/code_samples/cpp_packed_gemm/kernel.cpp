@@ -11,9 +11,9 @@ constexpr int64_t kLanes = 8;
 #endif
 typedef float Lanes __attribute__((vector_size(kLanes * 4), aligned(4)));  // aligned(4): loads may be unaligned
 constexpr int64_t kRows = 6, kVectors = 2, kCols = kVectors * kLanes;  // 12 accumulators, plus B and one element of A
-constexpr int64_t kDepth = 256;  // a panel of B is kDepth * kCols * 4 bytes, at most 32 KiB: it stays close for all rows
+constexpr int64_t kDepth = 256;  // a panel of B, kDepth * kCols floats, has at most 32 KiB: it stays close for all rows
 
-// out[rows × cols] += a[rows × depth] · panel. `panel` is padded to full vectors, so the loop knows nothing of edges.
+// out[rows × cols] += a[rows × depth] · panel. The panel is padded to full vectors: the loop knows nothing of edges.
 template <int64_t Rows>
 static void micro_kernel(const float* a, int64_t lda, const float* panel, int64_t depth, float* out, int64_t ldo,
                          int64_t cols) {
@@ -53,7 +53,9 @@ void kernel(TensorView a, TensorView b, TensorView out) {
       const float* from = left + k0;
       float* to = output + p * kCols;
       int64_t row = 0;
-      for (; row + kRows <= m; row += kRows) micro_kernel<kRows>(from + row * k, k, panel, depth, to + row * n, n, cols);
+      for (; row + kRows <= m; row += kRows) {
+        micro_kernel<kRows>(from + row * k, k, panel, depth, to + row * n, n, cols);
+      }
       for (; row < m; ++row) micro_kernel<1>(from + row * k, k, panel, depth, to + row * n, n, cols);
     }
   }

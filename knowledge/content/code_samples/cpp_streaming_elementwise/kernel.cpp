@@ -8,13 +8,18 @@
 constexpr int64_t kStreamBytes = 8 << 20;
 constexpr int64_t kLine = 16;      // floats of a cache line
 constexpr int64_t kChunk = 65536;  // elements that a thread takes at once, a multiple of kLine
+typedef float Line __attribute__((vector_size(64), aligned(4)));  // a line in registers: one of AVX-512, two of AVX2
 
-static inline float chain(float x, float gate, float residual) {
-  const float scaled = x * gate * 0.5f;
+// For a float and for a whole line alike: operators and `?:` work lane by lane on GCC's vectors.
+template <typename Value>
+static inline Value chain(Value x, Value gate, Value residual) {
+  const Value scaled = x * gate * 0.5f;
   // Written so that NaN passes: a comparison with NaN is false, and then the value itself is kept.
-  const float low = scaled < -1.0f ? -1.0f : scaled;
-  return (low > 1.0f ? 1.0f : low) + residual;
+  const Value low = scaled < -1.0f ? Value{} - 1.0f : scaled;
+  return (low > 1.0f ? Value{} + 1.0f : low) + residual;
 }
+
+static inline Line at_line(const float* from) { return *reinterpret_cast<const Line*>(from); }
 
 void kernel(TensorView x, TensorView gate, TensorView residual, TensorView out) {
   const int64_t count = x.numel();
@@ -33,11 +38,11 @@ void kernel(TensorView x, TensorView gate, TensorView residual, TensorView out) 
     const int64_t end = std::min(start + kChunk, count);
     int64_t at = start;
     // A normal store first fetches the line that it is about to overwrite. A streaming store writes it straight out if
-    // all of the line comes at once: so a whole line is computed into registers, then stored by consecutive stores.
+    // all of the line comes at once: so a whole line is computed in registers, then stored by consecutive stores.
     for (; stream && at + kLine <= end; at += kLine) {
-      alignas(64) float line[kLine];
-      for (int64_t lane = 0; lane < kLine; ++lane) line[lane] = chain(a[at + lane], g[at + lane], r[at + lane]);
-      for (int64_t lane = 0; lane < kLine; lane += 4) _mm_stream_ps(to + at + lane, _mm_load_ps(line + lane));
+      const Line line = chain(at_line(a + at), at_line(g + at), at_line(r + at));
+      const __m128* quarters = reinterpret_cast<const __m128*>(&line);
+      for (int64_t quarter = 0; quarter < 4; ++quarter) _mm_stream_ps(to + at + 4 * quarter, quarters[quarter]);
     }
     for (; at < end; ++at) to[at] = chain(a[at], g[at], r[at]);
     _mm_sfence();  // streaming stores are weakly ordered: make them visible before this thread reports that it is done

@@ -1,4 +1,4 @@
-"""Linear layer with 8-bit weights and one scale an output channel; activations are float16 (weight-only quantisation)."""
+"""Linear layer with 8-bit weights, a scale for each output channel, float16 activations (weight-only quantisation)."""
 
 import math
 

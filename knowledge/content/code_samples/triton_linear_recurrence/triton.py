@@ -9,7 +9,7 @@ BLOCK = 256
 
 @triton.jit
 def compose(a_first, b_first, a_then, b_then):
-    """Two steps h → a·h + b, one after the other, are again a step of that form. That is what makes a scan possible."""
+    """Two steps h → a·h + b, one after the other, are again a step of that form: hence a scan is possible."""
     return a_first * a_then, a_then * b_first + b_then
 
 

@@ -39,7 +39,7 @@ def kernel(a, b):
     a, b = _dense_and_aligned(a), _dense_and_aligned(b)
     m, k = a.shape
     n = b.shape[1]
-    assert k % 8 == 0 and n % 8 == 0  # rows in multiples of 16 bytes
+    assert k % 8 == n % 8 == 0  # rows in multiples of 16 bytes
     out = torch.empty((m, n), dtype=a.dtype, device=a.device)
     triton.set_allocator(lambda size, align, stream: torch.empty(size, dtype=torch.int8, device=a.device))
     tiles = triton.cdiv(m, BLOCK_M) * triton.cdiv(n, BLOCK_N)

@@ -1,4 +1,4 @@
-"""Matrix product through tensor descriptors: tiles are named by their corner, and Hopper and later copy them in bulk."""
+"""Matrix product through tensor descriptors: tiles are named by their corner; Hopper and later copy them in bulk."""
 
 import torch
 import triton
@@ -36,7 +36,7 @@ def kernel(a, b):
     m, k = a.shape
     n = b.shape[1]
     # So must rows be: with 16-bit values, k and n are multiples of 8. Otherwise pad, or use pointers.
-    assert k % 8 == 0 and n % 8 == 0
+    assert k % 8 == n % 8 == 0
     out = torch.empty((m, n), dtype=a.dtype, device=a.device)
     # Tensor maps made on the device need scratch memory, which Triton asks this function for.
     triton.set_allocator(lambda size, align, stream: torch.empty(size, dtype=torch.int8, device=a.device))

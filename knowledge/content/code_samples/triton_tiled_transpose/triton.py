@@ -29,7 +29,7 @@ def kernel(x):
     x = x.contiguous()
     rows, cols = x.shape
     out = torch.empty((cols, rows), dtype=x.dtype, device=x.device)
-    # On CUDA dimensions 1 and 2 of a grid end at 65535 blocks. For wider matrices number the tiles in dimension 0 alone.
+    # On CUDA dimensions 1 and 2 of a grid end at 65535 blocks. For wider matrices number the tiles in dimension 0.
     grid = (triton.cdiv(rows, BLOCK), triton.cdiv(cols, BLOCK))
     transpose_kernel[grid](x, out, rows, cols, BLOCK=BLOCK, num_warps=8)
     return out
