@@ -12,6 +12,7 @@ from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.knowledge.deep_search import CHARACTERS_PER_TOKEN, deep_search
 from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.knowledge.situation import Phase, Situation, bottlenecks_of, situation_of, topics_of
+from kernelevolve.knowledge.vocabulary import ancestry
 
 SOFTMAX = "def reference(x):\n    return torch.softmax(x, dim=-1)\n"
 
@@ -58,9 +59,16 @@ def test_a_verdict_names_its_bottlenecks(entry: PlatformVerdict, bottlenecks: tu
 
 @pytest.mark.parametrize(
     ("task", "topic"),
-    [(SOFTMAX, "normalization"), ("return a @ b", "gemm"), ("F.conv1d(x, w)", "convolution"), ("aten::embedding", "embedding"),
-     ("torch.topk(x, 5)", "sorting"), ("F.scaled_dot_product_attention(q, k, v)", "attention"), ("x.cumsum(0)", "reduction")],
-)  # fmt: skip
+    [
+        (SOFTMAX, "normalization"),
+        ("return a @ b", "gemm"),
+        ("F.conv1d(x, w)", "convolution"),
+        ("aten::embedding", "embedding"),
+        ("torch.topk(x, 5)", "sorting"),
+        ("F.scaled_dot_product_attention(q, k, v)", "attention"),
+        ("x.cumsum(0)", "reduction"),
+    ],
+)
 def test_a_task_is_about_something(task: str, topic: str) -> None:
     assert topic in topics_of(task)
 
@@ -101,8 +109,6 @@ def test_other_platforms_are_left_out(base: KnowledgeBase, platform: str) -> Non
     advice = deep_search(base, Situation(platform=platform, topics=("gemm",), bottlenecks=("matrix_units_idle",)))
 
     vendors = {"nvidia", "amd", "cpu", "mtia"}
-    from kernelevolve.knowledge.vocabulary import ancestry
-
     assert advice.passages
     for passage in advice.passages:
         foreign = {ancestry(name)[-2] for name in passage.platforms if name != "*"}
