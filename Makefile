@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check view bench-gpu bench-gpu-search clean
+.PHONY: install demo test check corpus view bench-gpu bench-gpu-search clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/checks/static.py
+
+# Check the documents of the knowledge base and make the vectors of new text.
+corpus: install
+	$(BIN)/python -m kernelevolve.knowledge.corpus
 
 # A folder in which the top-level folders lie inside `kernelevolve/`: for tools that read sources, and for running
 # without an installation.

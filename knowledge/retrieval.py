@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kernelevolve.knowledge.identifiers import enrich_query, looks_like_identifier
-from kernelevolve.knowledge.store import KnowledgeStore, StoredPassage, where_clause
+from kernelevolve.knowledge.store import Candidate, KnowledgeStore, StoredPassage, where_clause
 from kernelevolve.knowledge.versions import Requirement, installed_versions
 from kernelevolve.knowledge.vocabulary import Kind, holds_for
 
@@ -20,6 +21,7 @@ POOL = 50
 _RRF_K = 60
 _LEXICAL_WEIGHT = 2.0
 _DENSE_WEIGHT = 1.0
+_DENSE_WEIGHT_OF_NAMES = 0.25
 _ELSEWHERE = 0.5
 """Weight of what does not hold for a chip that the question names."""
 
@@ -92,7 +94,7 @@ class Retriever:
         """
         where = filters.where
         by_words = self._threads.submit(self._store.lexical, enrich_query(query), where, pool) if lexical else None
-        by_meaning: list[tuple[str, float]] = []
+        by_meaning: list[Candidate] = []
         if dense and self._store.embedder is not None:
             (vector,) = self._store.embedder.embed([query])
             by_meaning = self._store.dense(vector, where, pool)
@@ -101,13 +103,14 @@ class Retriever:
         found: list[Hit] = []
         for begin in range(0, len(ranked), 2 * limit):
             batch = ranked[begin : begin + 2 * limit]
-            stored = self._store.passages(identifier for identifier, *_ in batch)
-            for identifier, score, lexical_rank, dense_rank, cosine in batch:
-                passage = stored.get(identifier)
+            stored = self._store.look_up([entry.candidate for entry in batch])
+            for entry in batch:
+                passage = stored.get(entry.candidate.passage_id)
                 if passage is not None and filters.admits(passage):
+                    score = entry.score
                     if prefer and not any(holds_for(passage.platforms, platform) for platform in prefer):
                         score *= _ELSEWHERE
-                    found.append(Hit(passage, score, lexical_rank, dense_rank, cosine))
+                    found.append(Hit(passage, score, entry.lexical_rank, entry.dense_rank, entry.cosine))
             if len(found) >= (2 if prefer else 1) * limit:
                 break
         return sorted(found, key=lambda hit: -hit.score)[:limit]
@@ -117,30 +120,40 @@ class Retriever:
         self._threads.shutdown(wait=False)
 
 
-def fuse(
-    by_words: Sequence[tuple[str, float]], by_meaning: Sequence[tuple[str, float]], is_identifier: bool = False
-) -> list[tuple[str, float, int | None, int | None, float | None]]:
+class Fused(NamedTuple):
+    """A candidate of both sides together."""
+
+    candidate: Candidate
+    score: float
+    lexical_rank: int | None
+    dense_rank: int | None
+    cosine: float | None
+
+
+def fuse(by_words: Sequence[Candidate], by_meaning: Sequence[Candidate], is_identifier: bool = False) -> list[Fused]:
     """Weighted reciprocal rank fusion.
 
     Args:
-        by_words: (id, score) from the full text, best first.
-        by_meaning: (id, cosine), best first.
+        by_words: from the full text, best first.
+        by_meaning: from the vectors, best first.
         is_identifier: the query is a name, which vectors know little of.
 
     Returns:
-        (id, fused score, rank by words, rank by meaning, cosine), best first.
+        All of them, best first.
     """
-    words = {identifier: rank for rank, (identifier, _) in enumerate(by_words, 1)}
-    meaning = {identifier: (rank, cosine) for rank, (identifier, cosine) in enumerate(by_meaning, 1)}
-    weight = _DENSE_WEIGHT / 4 if is_identifier else _DENSE_WEIGHT
+    weight = _DENSE_WEIGHT_OF_NAMES if is_identifier else _DENSE_WEIGHT
+    words = {found.passage_id: (rank, found) for rank, found in enumerate(by_words, 1)}
+    meaning = {found.passage_id: (rank, found) for rank, found in enumerate(by_meaning, 1)}
     fused = []
     for identifier in dict.fromkeys([*words, *meaning]):
-        lexical_rank = words.get(identifier)
-        dense_rank, cosine = meaning.get(identifier, (None, None))
+        lexical_rank, by_word = words.get(identifier, (None, None))
+        dense_rank, by_vector = meaning.get(identifier, (None, None))
         score = 0.0
         if lexical_rank is not None:
             score += _LEXICAL_WEIGHT / (_RRF_K + lexical_rank)
         if dense_rank is not None:
             score += weight / (_RRF_K + dense_rank)
-        fused.append((identifier, score, lexical_rank, dense_rank, cosine))
-    return sorted(fused, key=lambda entry: -entry[1])
+        candidate = by_word or by_vector
+        assert candidate is not None
+        fused.append(Fused(candidate, score, lexical_rank, dense_rank, by_vector.score if by_vector else None))
+    return sorted(fused, key=lambda entry: -entry.score)

@@ -12,12 +12,13 @@ import fcntl
 import json
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +38,19 @@ _REFINE_FACTOR = 50
 _UNINDEXED_SHARE = 0.02
 """Share of rows that full-text search may scan before the index is brought up to date; below 50 rows it never is."""
 _CACHE_BYTES = 64 << 20
+_REMEMBERED = 4_096
+"""Passages kept in memory, some 3 KiB each."""
 _LIST_COLUMNS = ("platforms", "topics", "bottlenecks", "languages", "applies_to", "related")
+
+
+class Candidate(NamedTuple):
+    """A passage as one side of the search found it."""
+
+    passage_id: str
+    content_hash: str
+    """Of its document, when it was indexed."""
+    score: float
+    """Of the full text, or the cosine."""
 
 
 @dataclass(frozen=True)
@@ -82,39 +95,54 @@ class KnowledgeStore:
         self._write = threading.RLock()
         self._depth = 0
         self._tables: dict[str, Any] = {}
+        self._read: OrderedDict[tuple[str, str], StoredPassage] = OrderedDict()
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def lexical(self, text: str, where: str, limit: int) -> list[tuple[str, float]]:
-        """(passage id, score) by full text; the text must be enriched as the passages are."""
+    def lexical(self, text: str, where: str, limit: int) -> list[Candidate]:
+        """Passages by full text, best first; the text must be enriched as the passages are."""
         from lancedb.query import MatchQuery
 
         table = self._table(_PASSAGES)
         if table is None:
             return []
-        query = table.search(MatchQuery(text, "search_text")).select(["id", "_score"]).limit(limit)
+        query = table.search(MatchQuery(text, "search_text")).select(["id", "content_hash", "_score"]).limit(limit)
         rows = (query.where(where) if where else query).to_arrow()
-        return list(zip(rows["id"].to_pylist(), rows["_score"].to_pylist(), strict=True))
+        columns = (rows[name].to_pylist() for name in ("id", "content_hash", "_score"))
+        return [Candidate(*values) for values in zip(*columns, strict=True)]
 
-    def dense(self, vector: Vectors, where: str, limit: int) -> list[tuple[str, float]]:
-        """(passage id, cosine) by vector: each passage with its best chunk."""
+    def dense(self, vector: Vectors, where: str, limit: int) -> list[Candidate]:
+        """Passages by vector, best first, with the cosine of their best chunk."""
         table = self._table(self._chunk_table)
         if table is None:
             return []
-        query = (
-            table.search(vector.reshape(-1)).distance_type("cosine").select(["passage_id", "_distance"]).limit(limit)
-        )
+        columns = ["passage_id", "content_hash", "_distance"]
+        query = table.search(vector.reshape(-1)).distance_type("cosine").select(columns).limit(limit)
         if self._has_vector_index:
             query = query.refine_factor(_REFINE_FACTOR)
         rows = (query.where(where) if where else query).to_arrow()
-        best: dict[str, float] = {}
-        for identifier, distance in zip(rows["passage_id"].to_pylist(), rows["_distance"].to_pylist(), strict=True):
-            best[identifier] = max(best.get(identifier, -1.0), 1.0 - distance)
-        return sorted(best.items(), key=lambda item: -item[1])
+        # Nearest first: the first chunk of a passage is its best.
+        best: dict[str, Candidate] = {}
+        for identifier, content, distance in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+            best.setdefault(identifier, Candidate(identifier, content, 1.0 - distance))
+        return list(best.values())
 
-    def passages(self, identifiers: Iterable[str]) -> dict[str, StoredPassage]:
-        """Passages by id; those that are not there (any more) are absent."""
-        return {stored.passage.id: stored for stored in self._select(f"id IN ({_quoted(identifiers)})")}
+    def look_up(self, candidates: Sequence[Candidate]) -> dict[str, StoredPassage]:
+        """The passages of candidates by id; those that are not there (any more) are absent.
+
+        A passage is known by its id and its document's hash, so what was read once need not be read again.
+        """
+        missing = [found.passage_id for found in candidates if (found.passage_id, found.content_hash) not in self._read]
+        if missing:
+            for stored in self._select(f"id IN ({_quoted(missing)})"):
+                self._read[(stored.passage.id, stored.content_hash)] = stored
+            while len(self._read) > _REMEMBERED:
+                self._read.popitem(last=False)
+        return {
+            found.passage_id: self._read[(found.passage_id, found.content_hash)]
+            for found in candidates
+            if (found.passage_id, found.content_hash) in self._read
+        }
 
     def document(self, identifier: str) -> list[StoredPassage]:
         """All passages of a document in order; empty if there is none."""
@@ -287,8 +315,8 @@ class KnowledgeStore:
         import lancedb
 
         session = lancedb.Session(index_cache_size_bytes=_CACHE_BYTES, metadata_cache_size_bytes=_CACHE_BYTES // 4)
-        # Zero: every read sees what another process has just written.
-        return lancedb.connect(self.location, session=session, read_consistency_interval=timedelta(0))
+        # What another process wrote is seen a second later; looking each time would cost a tenth of a search.
+        return lancedb.connect(self.location, session=session, read_consistency_interval=timedelta(seconds=1))
 
     def _table(self, name: str) -> Any | None:
         if not name:
