@@ -34,23 +34,24 @@ from kernelevolve.knowledge.embedding import Embedder, Vectors, load_embedder
 from kernelevolve.knowledge.identifiers import enrich_query, enrich_text
 from kernelevolve.knowledge.passages import chunks_of, passages_of
 from kernelevolve.knowledge.quality import ndcg_at
-from kernelevolve.knowledge.retrieval import POOL, Filters, Retriever, fuse
+from kernelevolve.knowledge.retrieval import POOL, Filters, Retriever
 from kernelevolve.knowledge.store import KnowledgeStore, tokens
 from kernelevolve.knowledge.vocabulary import ANY, Kind
 
 QUERIES = Path(__file__).parent / "docstrings" / "queries.jsonl"
 _SHORTEST_TEXT = 80
+_RRF_K = 60
 _TORCH_MODULES = (
     "", "linalg", "fft", "special", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn",
-    "nn.utils.parametrize", "nn.utils.parametrizations", "nn.utils.prune", "nn.attention", "nn.attention.flex_attention",
-    "nn.attention.bias", "optim", "optim.lr_scheduler", "optim.swa_utils", "autograd", "autograd.functional",
-    "autograd.graph", "autograd.profiler", "amp", "cuda", "cuda.memory", "cuda.amp", "cuda.nvtx", "cuda.tunable", "cpu",
-    "xpu", "mps", "accelerator", "sparse", "nested", "masked", "signal.windows", "func", "compiler", "library", "fx",
-    "export", "jit", "profiler", "futures", "hub", "monitor", "package", "overrides", "testing", "random",
-    "multiprocessing", "utils.data", "utils.checkpoint", "utils.dlpack", "utils.benchmark", "utils.cpp_extension",
-    "distributions", "distributed", "distributed.algorithms.join", "distributed.fsdp", "distributed.tensor",
-    "distributed.tensor.parallel", "distributed.pipelining", "distributed.checkpoint", "distributed.optim", "onnx",
-    "backends.cuda", "backends.cudnn", "Tensor",
+    "nn.utils.parametrize", "nn.utils.parametrizations", "nn.utils.prune", "nn.attention",
+    "nn.attention.flex_attention", "nn.attention.bias", "optim", "optim.lr_scheduler", "optim.swa_utils", "autograd",
+    "autograd.functional", "autograd.graph", "autograd.profiler", "amp", "cuda", "cuda.memory", "cuda.amp",
+    "cuda.nvtx", "cuda.tunable", "cpu", "xpu", "mps", "accelerator", "sparse", "nested", "masked", "signal.windows",
+    "func", "compiler", "library", "fx", "export", "jit", "profiler", "futures", "hub", "monitor", "package",
+    "overrides", "testing", "random", "multiprocessing", "utils.data", "utils.checkpoint", "utils.dlpack",
+    "utils.benchmark", "utils.cpp_extension", "distributions", "distributed", "distributed.algorithms.join",
+    "distributed.fsdp", "distributed.tensor", "distributed.tensor.parallel", "distributed.pipelining",
+    "distributed.checkpoint", "distributed.optim", "onnx", "backends.cuda", "backends.cudnn", "Tensor",
 )  # fmt: skip
 _TRITON_MODULES = (
     "triton", "triton.language", "triton.language.math", "triton.language.extra.cuda",
@@ -109,6 +110,7 @@ def collect() -> list[Docstring]:
 def _torch() -> Iterator[tuple[str, str, str]]:
     for name in _TORCH_MODULES:
         path = f"torch.{name}".rstrip(".")
+        owner: Any
         try:
             owner = importlib.import_module(path)
         except ModuleNotFoundError:
@@ -188,7 +190,8 @@ class Query:
 
     id: str
     group: str
-    """`NL`: prose in other words than the text's; `ID`: an identifier; `PART`: one in parts, or misspelt; `AUTO`."""
+    """`NL`: prose in other words than the text's; `TERMS`: in the field's usual ones; `ID`: an identifier; `PART`: one in
+    parts, or misspelt; `AUTO`: the text's own first sentence."""
     query: str
     relevant: tuple[str, ...]
 
@@ -222,7 +225,7 @@ def automatic(documents: Sequence[Docstring], count: int) -> tuple[list[Docstrin
         The collection so changed, and the questions. Sentences that two documents begin with are not asked.
     """
     parts = {entry.name: summary(entry) for entry in documents}
-    asked = {name: _without(entry_name=name, text=sentence) for name, (sentence, _) in parts.items()}
+    asked = {name: _without(name, sentence) for name, (sentence, _) in parts.items()}
     seen: dict[str, int] = {}
     for text in asked.values():
         seen[text.lower()] = seen.get(text.lower(), 0) + 1
@@ -307,18 +310,22 @@ class Index:
         self._table = whole_texts(documents, folder / "documents")
 
     def recipe(self, query: str) -> list[str]:
-        """Weighted fusion of whole documents by full text with documents by their best chunk."""
+        """Reciprocal rank fusion, 2 : 1, of whole documents by full text with documents by their best chunk."""
         from lancedb.query import MatchQuery
 
         found = self._table.search(MatchQuery(enrich_query(query), "search_text")).select(["id", "_score"]).limit(POOL)
-        by_words = [(row["id"], row["_score"]) for row in found.to_list()]
-        best: dict[str, float] = {}
+        by_words = [row["id"] for row in found.to_list()]
+        by_meaning: dict[str, None] = {}
         cosines = self._matrix @ self.embedder.embed([query])[0]
         for place in np.argsort(-cosines):
-            best.setdefault(self._owners[place], float(cosines[place]))
-            if len(best) == POOL:
+            by_meaning.setdefault(self._owners[place])
+            if len(by_meaning) == POOL:
                 break
-        return [self.names[identifier] for identifier, *_ in fuse(by_words, list(best.items()))]
+        scores = dict.fromkeys([*by_words, *by_meaning], 0.0)
+        for weight, ranking in ((2.0, by_words), (1.0, by_meaning)):
+            for rank, identifier in enumerate(ranking, 1):
+                scores[identifier] += weight / (_RRF_K + rank)
+        return [self.names[identifier] for identifier in sorted(scores, key=lambda name: -scores[name])]
 
     def ours(self, query: str, *, lexical: bool = True, dense: bool = True) -> list[str]:
         """What the retriever finds, each document at its first passage."""
@@ -364,7 +371,10 @@ METHODS: dict[str, Method] = {
     "ours": lambda index, query: index.ours(query),
 }
 FACT_PAGE = {
-    "full text": {"NL": (0.597, 0.601, 0.506), "ID": (0.959, 0.984, 0.933), "PART": (0.722, 0.819, 0.583), "AUTO": (0.464, 0.625, 0.215)},
+    "full text": {
+        "NL": (0.597, 0.601, 0.506), "ID": (0.959, 0.984, 0.933), "PART": (0.722, 0.819, 0.583),
+        "AUTO": (0.464, 0.625, 0.215),
+    },
     "vectors": {"NL": (0.580, 0.609, 0.506), "ID": (0.846, 0.882, 0.767), "PART": (0.764, 0.840, 0.542)},
     "recipe": {"NL": (0.684, 0.727, 0.595), "ID": (0.967, 0.963, 0.950), "PART": (0.832, 0.903, 0.667)},
 }  # fmt: skip
@@ -405,10 +415,11 @@ def evaluate(index: Index, queries: Sequence[Query], methods: Mapping[str, Metho
 
 
 def means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means by method and group, of NL by half too."""
+    """Means by method and group, of prose by half too."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        halves = [f"NL {'held out' if row['held_out'] else 'tuning'}"] if row["group"] == "NL" else []
+        half = f"{row['group']} {'held out' if row['held_out'] else 'tuning'}"
+        halves = [half] if row["group"] in ("NL", "TERMS") else []
         for group in (row["group"], *halves):
             groups.setdefault((group, row["method"]), []).append(row)
     measures = ("ndcg@10", "recall@5", "recall@10", "hit@1")
