@@ -17,13 +17,12 @@ from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.knowledge.facts import (
     SHEET_DOCUMENTS,
     SpecAnswer,
-    families_named,
     known_sheets,
     names_sheet,
     sheet_text,
     spec_answers,
 )
-from kernelevolve.knowledge.platform_names import resolve_platform
+from kernelevolve.knowledge.platform_names import platforms_named, resolve_platform
 from kernelevolve.knowledge.retrieval import Filters, Hit, Retriever
 from kernelevolve.knowledge.store import KnowledgeStore, StoredPassage, where_clause
 from kernelevolve.knowledge.vocabulary import LANGUAGES, Kind, nearest
@@ -95,7 +94,7 @@ class KnowledgeBase:
         )
         numbers = spec_answers(query, filters.platforms)
         told = {answer.document for answer in numbers}
-        named = () if filters.platforms else families_named(query)
+        named = () if filters.platforms else platforms_named(query)
         # A sheet is the answer to questions about its own chip only; all of them sound alike.
         hits = [
             hit

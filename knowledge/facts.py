@@ -193,12 +193,6 @@ def _stem(word: str) -> str:
     return word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
 
 
-def families_named(question: str) -> tuple[str, ...]:
-    """Generations of the chips that a question names."""
-    sheets, _ = _sheets_in(_words(question))
-    return tuple(dict.fromkeys(sheet.family for sheet in sheets if sheet.family))
-
-
 def names_sheet(question: str, document: str) -> bool:
     """Whether a question names the chip or architecture of a sheet's document."""
     sheets, _ = _sheets_in(_words(question))

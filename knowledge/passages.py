@@ -16,6 +16,7 @@ CHUNK_TOKENS = 128
 _LONGEST_PASSAGE = 2_400
 """Characters of one passage; a longer section becomes several."""
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
+_ASKED = re.compile(r"^<!-- asked: (?P<entries>.+?) -->$\n?", re.MULTILINE)
 _FENCE = re.compile(r"^\s*(```+|~~~+)")
 _SENTENCE = re.compile(r"(?<=[.!?;:])\s+(?=[A-Z`(\[])")
 _SLUG = re.compile(r"[^a-z0-9]+")
@@ -35,6 +36,8 @@ class Passage:
     heading: str
     """Titles from the document's down to the section's, joined by ` › `."""
     text: str
+    asked: tuple[str, ...] = ()
+    """Questions that it answers, in the words of those who ask; searched, not shown."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,23 @@ class Chunk:
     id: str
     passage_id: str
     text: str
-    """With the heading before."""
+    """A piece with the heading before, or one question that the passage answers."""
 
 
 def passages_of(document: Document) -> list[Passage]:
     """Sections of a document in order; text before the first heading is the first passage."""
     found: list[Passage] = []
     used: set[str] = set()
-    for titles, text in _sections(document.body):
+    for titles, marked in _sections(document.body):
         path = [document.title, *titles]
-        for part in _parts(text):
+        text, asked = _without_asked(marked)
+        for part in _parts(text) if text else ():
             slug = _SLUG.sub("-", titles[-1].lower()).strip("-")[:60] if titles else "top"
             unique, number = slug, 2
             while unique in used:
                 unique, number = f"{slug}-{number}", number + 1
             used.add(unique)
-            found.append(Passage(f"{document.id}#{unique}", document.id, len(found), " › ".join(path), part))
+            found.append(Passage(f"{document.id}#{unique}", document.id, len(found), " › ".join(path), part, asked))
     return found
 
 
@@ -77,9 +81,19 @@ def chunks_of(passage: Passage, count_tokens: CountTokens) -> list[Chunk]:
         else:
             merged.append(piece)
             size = tokens
-    return [
+    chunks = [
         Chunk(f"{passage.id}~{number}", passage.id, f"{passage.heading}\n{text}") for number, text in enumerate(merged)
     ]
+    return chunks + [Chunk(f"{passage.id}~q{number}", passage.id, text) for number, text in enumerate(passage.asked)]
+
+
+def _without_asked(text: str) -> tuple[str, tuple[str, ...]]:
+    """A section without its `<!-- asked: … | … -->` line, and what that line lists."""
+    match = _ASKED.search(text)
+    if match is None:
+        return text, ()
+    entries = tuple(entry.strip() for entry in match["entries"].split("|") if entry.strip())
+    return (text[: match.start()] + text[match.end() :]).strip(), entries
 
 
 def _sections(body: str) -> Iterator[tuple[list[str], str]]:

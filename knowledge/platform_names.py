@@ -25,6 +25,20 @@ _SYNONYMS = {
     "mtia:2i": "mtia_2i",
     "mtia:300": "mtia_300",
 }
+_HINTS = {
+    "instinct": "amd",
+    "geforce": "nvidia",
+    "rtx": "nvidia",
+    "meta": "mtia",
+    "xeon": "cpu",
+    "epyc": "cpu",
+    "gcc": "cpu",
+    "openmp": "cpu",
+    "simd": "cpu",
+    "mi300": "cdna3",
+    "mi350": "cdna4",
+}
+"""Words of a question that tell what it is about, though they name no platform."""
 _SLUG = re.compile(r"[^a-z0-9]+")
 
 
@@ -76,6 +90,20 @@ def resolve_platform(name: str, own: Iterable[str] = ()) -> str:
     )
 
 
-def topics_and_platforms() -> list[str]:
-    """Names that a client may complete."""
-    return sorted(PLATFORM_PARENTS)
+def platforms_named(question: str) -> tuple[str, ...]:
+    """Platforms that a question names, by any of their names; the longest name counts."""
+    names = {**_HINTS, **_names()}
+    longest = max(name.count("_") for name in names) + 1
+    words = [word for word in slug(question).split("_") if word]
+    found: dict[str, None] = {}
+    place = 0
+    while place < len(words):
+        for size in range(min(longest, len(words) - place), 0, -1):
+            platform = names.get("_".join(words[place : place + size]))
+            if platform is not None:
+                found[platform] = None
+                place += size
+                break
+        else:
+            place += 1
+    return tuple(found)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kernelevolve.knowledge.identifiers import enrich_query, looks_like_identifier
 from kernelevolve.knowledge.store import Candidate, KnowledgeStore, StoredPassage, where_clause
 from kernelevolve.knowledge.versions import Requirement, installed_versions
-from kernelevolve.knowledge.vocabulary import Kind, holds_for
+from kernelevolve.knowledge.vocabulary import ANY, Kind, holds_for
 
 POOL = 50
 """Candidates of each side before fusion."""
@@ -23,7 +23,9 @@ _LEXICAL_WEIGHT = 2.0
 _DENSE_WEIGHT = 1.0
 _DENSE_WEIGHT_OF_NAMES = 0.25
 _ELSEWHERE = 0.5
-"""Weight of what does not hold for a chip that the question names."""
+"""Weight of what does not hold for a platform that the question names."""
+_AT_HOME = 1.2
+"""Weight of what is about that platform, or its vendor, and not about all."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class Retriever:
                 passage = stored.get(entry.candidate.passage_id)
                 if passage is not None and filters.admits(passage):
                     score = entry.score
-                    if prefer and not any(holds_for(passage.platforms, platform) for platform in prefer):
-                        score *= _ELSEWHERE
+                    if prefer:
+                        score *= _at_home(passage, prefer)
                     found.append(Hit(passage, score, entry.lexical_rank, entry.dense_rank, entry.cosine))
             if len(found) >= (2 if prefer else 1) * limit:
                 break
@@ -118,6 +120,12 @@ class Retriever:
     def close(self) -> None:
         """Stop the thread."""
         self._threads.shutdown(wait=False)
+
+
+def _at_home(stored: StoredPassage, prefer: Sequence[str]) -> float:
+    if not any(holds_for(stored.platforms, platform) for platform in prefer):
+        return _ELSEWHERE
+    return 1.0 if ANY in stored.platforms else _AT_HOME
 
 
 class Fused(NamedTuple):

