@@ -190,7 +190,7 @@ class Query:
 
     id: str
     group: str
-    """`NL`: prose in other words than the text's; `TERMS`: in the field's usual ones; `ID`: an identifier; `PART`: one in
+    """`NL`: prose in other words than the text's; `TERMS`: in usual ones; `ID`: an identifier; `PART`: one in
     parts, or misspelt; `AUTO`: the text's own first sentence."""
     query: str
     relevant: tuple[str, ...]

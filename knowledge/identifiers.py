@@ -7,6 +7,7 @@ underscored name is therefore indexed once more as one word, for every run of it
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # Names begin where words begin: without the look-behind a long word would be scanned again from each of its letters.
 _NAME = re.compile(
@@ -19,6 +20,7 @@ _PARTS = re.compile(r"[A-Za-z0-9]+")
 _LONGEST_RUN = 6
 _LONGEST_NAME_QUERY = 5
 """Words of a query up to which they may be a name in parts; more are a sentence."""
+_WORDS_OF_A_NAME = 2
 _MOST_NAMES = 400
 """Names of one text that are treated so; more are in generated tables, where it helps nobody."""
 
@@ -52,10 +54,32 @@ def enrich_query(text: str) -> str:
     return _enrich(text, for_query=True)
 
 
-def looks_like_identifier(query: str) -> bool:
-    """Whether a query is little else than one or two names."""
-    words = query.split()
-    return 0 < len(words) <= 3 and bool(names_in(query) or _CAMEL_NAME.search(query))
+def resemblance(query: str, heading: str) -> float:
+    """How much a short query looks like a name in a heading, 0 to 1, however either is written.
+
+    Jaccard index of letter triples, so that parts in another order, missing parts and misspellings still count.
+    """
+    asked = _triples(query)
+    return max((_jaccard(asked, _triples(name)) for name in _names_of(heading)), default=0.0)
+
+
+@lru_cache(maxsize=8_192)
+def _names_of(heading: str) -> tuple[str, ...]:
+    """Names in a heading, and its last title if that is a word or two."""
+    last = heading.rpartition(" › ")[2]
+    names = [*names_in(heading), *_CAMEL_NAME.findall(heading)]
+    return tuple(dict.fromkeys([*names, last] if len(last.split()) <= _WORDS_OF_A_NAME else names))
+
+
+@lru_cache(maxsize=16_384)
+def _triples(name: str) -> frozenset[str]:
+    squeezed = "".join(_PARTS.findall(name.lower()))
+    padded = f" {squeezed} "
+    return frozenset(padded[begin : begin + 3] for begin in range(len(padded) - 2)) if squeezed else frozenset()
+
+
+def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other) if one and other else 0.0
 
 
 def _enrich(text: str, *, for_query: bool) -> str:

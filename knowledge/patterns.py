@@ -16,7 +16,9 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from kernelevolve.evaluation.errors import PlatformError
 from kernelevolve.evaluation.finding import Status
+from kernelevolve.evaluation.platforms.nvml import nvml_devices
 from kernelevolve.evaluation.receipt import Receipt, canonical_hash
 from kernelevolve.evaluation.verdict import Verdict
 from kernelevolve.knowledge.base import KnowledgeBase
@@ -133,6 +135,7 @@ class PatternShelf:
     def _known(self) -> dict[str, Pattern]:
         self._base.open()
         store = self._base.store
+        now = environment_now()
         newest: dict[str, Evidence] = {}
         for text in store.records(EVIDENCE).values():
             entry = Evidence.model_validate_json(text)
@@ -142,7 +145,7 @@ class PatternShelf:
         for text in store.records(PATTERNS).values():
             pattern = Pattern.model_validate_json(text)
             entry_ = newest.get(pattern.pattern_id)
-            stale = stale_because(entry_.environment, installed_versions()) if entry_ is not None else ""
+            stale = stale_because(entry_.environment, now) if entry_ is not None else ""
             found[pattern.pattern_id] = pattern.model_copy(update={"stale": stale})
         return found
 
@@ -203,6 +206,16 @@ def pattern_document(pattern: Pattern, evidence: Sequence[Evidence]) -> Document
         body="\n\n".join(parts),
         origin="learned",
     )
+
+
+def environment_now() -> dict[str, str]:
+    """Versions of the compilers here, and of the GPU driver if there is one."""
+    found = installed_versions()
+    try:
+        devices = nvml_devices()
+    except PlatformError:
+        return found  # no driver here: it can't have changed
+    return {**found, "driver": devices[0].driver} if devices else found
 
 
 def stale_because(then: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kernelevolve.knowledge.identifiers import enrich_query, looks_like_identifier
+from kernelevolve.knowledge.identifiers import enrich_query, resemblance
 from kernelevolve.knowledge.store import Candidate, KnowledgeStore, StoredPassage, where_clause
 from kernelevolve.knowledge.versions import Requirement, installed_versions
 from kernelevolve.knowledge.vocabulary import ANY, Kind, holds_for
@@ -21,7 +21,11 @@ POOL = 50
 _RRF_K = 60
 _LEXICAL_WEIGHT = 2.0
 _DENSE_WEIGHT = 1.0
-_DENSE_WEIGHT_OF_NAMES = 0.25
+_SHORT = 5
+"""Words up to which a query may be a name."""
+_NAME_WEIGHT = 4.0
+_ALIKE = 0.4
+"""Resemblance from which a heading's name counts."""
 _ELSEWHERE = 0.5
 """Weight of what does not hold for a platform that the question names."""
 _AT_HOME = 1.2
@@ -100,7 +104,9 @@ class Retriever:
         if dense and self._store.embedder is not None:
             (vector,) = self._store.embedder.embed([query])
             by_meaning = self._store.dense(vector, where, pool)
-        ranked = fuse(by_words.result() if by_words else [], by_meaning, looks_like_identifier(query))
+        ranked = fuse(by_words.result() if by_words else [], by_meaning)
+        if lexical and len(query.split()) <= _SHORT:
+            ranked = self._with_names(query, ranked)
         # Language and version are looked at afterwards, so some more are read than are wanted.
         found: list[Hit] = []
         for begin in range(0, len(ranked), 2 * limit):
@@ -116,6 +122,20 @@ class Retriever:
             if len(found) >= (2 if prefer else 1) * limit:
                 break
         return sorted(found, key=lambda hit: -hit.score)[:limit]
+
+    def _with_names(self, query: str, ranked: list[Fused]) -> list[Fused]:
+        """A third ranking for queries that may be a name: headings that hold a name like it."""
+        stored = self._store.look_up([entry.candidate for entry in ranked])
+        alike = [
+            (likeness, entry.candidate.passage_id)
+            for entry in ranked
+            if (passage := stored.get(entry.candidate.passage_id)) is not None
+            and (likeness := resemblance(query, passage.passage.heading)) > _ALIKE
+        ]
+        alike.sort(key=lambda pair: -pair[0])
+        bonus = {name: _NAME_WEIGHT / (_RRF_K + rank) for rank, (_, name) in enumerate(alike, 1)}
+        again = [entry._replace(score=entry.score + bonus.get(entry.candidate.passage_id, 0.0)) for entry in ranked]
+        return sorted(again, key=lambda entry: -entry.score)
 
     def close(self) -> None:
         """Stop the thread."""
@@ -138,18 +158,16 @@ class Fused(NamedTuple):
     cosine: float | None
 
 
-def fuse(by_words: Sequence[Candidate], by_meaning: Sequence[Candidate], is_identifier: bool = False) -> list[Fused]:
+def fuse(by_words: Sequence[Candidate], by_meaning: Sequence[Candidate]) -> list[Fused]:
     """Weighted reciprocal rank fusion.
 
     Args:
         by_words: from the full text, best first.
         by_meaning: from the vectors, best first.
-        is_identifier: the query is a name, which vectors know little of.
 
     Returns:
         All of them, best first.
     """
-    weight = _DENSE_WEIGHT_OF_NAMES if is_identifier else _DENSE_WEIGHT
     words = {found.passage_id: (rank, found) for rank, found in enumerate(by_words, 1)}
     meaning = {found.passage_id: (rank, found) for rank, found in enumerate(by_meaning, 1)}
     fused = []
@@ -160,7 +178,7 @@ def fuse(by_words: Sequence[Candidate], by_meaning: Sequence[Candidate], is_iden
         if lexical_rank is not None:
             score += _LEXICAL_WEIGHT / (_RRF_K + lexical_rank)
         if dense_rank is not None:
-            score += weight / (_RRF_K + dense_rank)
+            score += _DENSE_WEIGHT / (_RRF_K + dense_rank)
         candidate = by_word or by_vector
         assert candidate is not None
         fused.append(Fused(candidate, score, lexical_rank, dense_rank, by_vector.score if by_vector else None))

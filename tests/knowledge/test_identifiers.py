@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from kernelevolve.knowledge.identifiers import (
     enrich_query,
     enrich_text,
-    looks_like_identifier,
     names_in,
+    resemblance,
     squashed,
 )
 
@@ -60,9 +60,15 @@ def test_camel_case_is_found_by_its_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "expected"),
-    [("tl.dot_scaled", True), ("cuTensorMapEncodeTiled", True), ("num_warps tl.dot", True), ("softmax", False),
-     ("why does tl.dot need so many registers", False), ("", False)],
-)  # fmt: skip
-def test_queries_that_are_names(query: str, expected: bool) -> None:
-    assert looks_like_identifier(query) is expected
+    "query", ["tl.make_tensor_descriptor", "make tensor descriptor", "make_tensor_desciptor", "tensor descriptor make"]
+)
+def test_a_name_is_like_itself_however_it_is_written(query: str) -> None:
+    heading = "Triton on Hopper › How tl.make_tensor_descriptor is used"
+
+    assert resemblance(query, heading) > 0.4
+    assert resemblance(query, heading) > resemblance(query, "Triton on Hopper › How tl.dot_scaled is used")
+
+
+@pytest.mark.parametrize("query", ["", "softmax", "why is it slow", "…", "日本語"])
+def test_other_words_are_like_no_name(query: str) -> None:
+    assert resemblance(query, "Triton on Hopper › How tl.make_tensor_descriptor is used") < 0.4
