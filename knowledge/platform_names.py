@@ -27,14 +27,11 @@ _SYNONYMS = {
 }
 _HINTS = {
     "instinct": "amd",
-    "geforce": "nvidia",
-    "rtx": "nvidia",
     "meta": "mtia",
     "xeon": "cpu",
     "epyc": "cpu",
     "gcc": "cpu",
     "openmp": "cpu",
-    "simd": "cpu",
     "mi300": "cdna3",
     "mi350": "cdna4",
 }
@@ -91,8 +88,12 @@ def resolve_platform(name: str, own: Iterable[str] = ()) -> str:
 
 
 def platforms_named(question: str) -> tuple[str, ...]:
-    """Platforms that a question names, by any of their names; the longest name counts."""
-    names = {**_HINTS, **_names()}
+    """Platforms that a question is about, by any of their names; the longest name counts.
+
+    Not by the names of a vendor, of CUDA or of "the CPU": those stand in questions about everything.
+    """
+    narrow = {name: platform for name, platform in _names().items() if PLATFORM_PARENTS[platform] != ANY}
+    names = {**narrow, **_HINTS, "mtia": "mtia"}
     longest = max(name.count("_") for name in names) + 1
     words = [word for word in slug(question).split("_") if word]
     found: dict[str, None] = {}

@@ -82,7 +82,7 @@ def test_new_text_is_found_before_the_index_is_brought_up_to_date(store: Knowled
 def test_quotes_in_names_are_no_sql(store: KnowledgeStore, write: Write) -> None:
     store.put([write("a", "Text.")])
 
-    assert store.passages(["x' OR '1'='1"]) == {}
+    assert store.document("x' OR '1'='1") == []
     store.remove(["x') OR ('1'='1"])
     assert store.counts()["documents"] == 1
 
