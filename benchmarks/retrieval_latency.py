@@ -83,6 +83,7 @@ def fill(store: KnowledgeStore, filler: Filler, rows: int) -> None:
         columns: dict[str, Any] = {key: [value] * count for key, value in template.items()}
         columns.update(
             id=[f"{name}#top" for name in names],
+            lookup=[f"{name}#top" for name in names],
             document_id=names,
             text=texts,
             search_text=[enrich_text(text) for text in texts],

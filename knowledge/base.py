@@ -32,7 +32,7 @@ QUERY_LIMIT = 4_000
 URI = "knowledge://"
 _MOST_HITS = 50
 _MOST_RULE_SETS = 64
-_SPARE = 12
+_SPARE = 6
 """Hits more than wanted, for those that are left out."""
 
 Progress = Callable[[int, int], None]
@@ -186,6 +186,7 @@ class KnowledgeBase:
     def warm_up(self) -> None:
         """Open the index, and load what the first question would, so that it need not wait."""
         self.open()
+        self.store.remember()
         self.retriever.search("shared memory", Filters(), 1)
 
     def put(self, documents: Sequence[Document], progress: Progress | None = None) -> int:

@@ -19,6 +19,8 @@ from kernelevolve.knowledge.vocabulary import ANY, Kind, holds_for
 POOL = 50
 """Candidates of each side before fusion."""
 _RRF_K = 60
+_SPARE = 4
+"""Passages read more than are wanted at a time."""
 _LEXICAL_WEIGHT = 2.0
 _DENSE_WEIGHT = 1.0
 _SHORT = 5
@@ -109,8 +111,9 @@ class Retriever:
             ranked = self._with_names(query, ranked)
         # Language and version are looked at afterwards, so some more are read than are wanted.
         found: list[Hit] = []
-        for begin in range(0, len(ranked), 2 * limit):
-            batch = ranked[begin : begin + 2 * limit]
+        step = limit + _SPARE
+        for begin in range(0, len(ranked), step):
+            batch = ranked[begin : begin + step]
             stored = self._store.look_up([entry.candidate for entry in batch])
             for entry in batch:
                 passage = stored.get(entry.candidate.passage_id)

@@ -33,8 +33,8 @@ SCHEMA_VERSION = 1
 _PASSAGES = "passages"
 _VECTOR_INDEX_FROM = 50_000
 """Rows from which an approximate index is faster than comparing with every vector (knowledge base benchmark)."""
-_REFINE_FACTOR = 50
-"""Candidates of the quantised index that are compared again exactly, times the limit: recall 1.00 at a million rows."""
+_REFINED = 500
+"""Candidates of the quantised index that are compared again exactly; the nearest ten of a million rows are among them."""
 _UNINDEXED_SHARE = 0.02
 """Share of rows that full-text search may scan before the index is brought up to date; below 50 rows it never is."""
 _CACHE_BYTES = 64 << 20
@@ -119,7 +119,7 @@ class KnowledgeStore:
         columns = ["passage_id", "content_hash", "_distance"]
         query = table.search(vector.reshape(-1)).distance_type("cosine").select(columns).limit(limit)
         if self._has_vector_index:
-            query = query.refine_factor(_REFINE_FACTOR)
+            query = query.refine_factor(max(1, _REFINED // limit))
         rows = (query.where(where) if where else query).to_arrow()
         # Nearest first: the first chunk of a passage is its best.
         best: dict[str, Candidate] = {}
@@ -134,7 +134,7 @@ class KnowledgeStore:
         """
         missing = [found.passage_id for found in candidates if (found.passage_id, found.content_hash) not in self._read]
         if missing:
-            for stored in self._select(f"id IN ({_quoted(missing)})"):
+            for stored in self._select(f"lookup IN ({_quoted(missing)})"):
                 self._read[(stored.passage.id, stored.content_hash)] = stored
             while len(self._read) > _REMEMBERED:
                 self._read.popitem(last=False)
@@ -143,6 +143,13 @@ class KnowledgeStore:
             for found in candidates
             if (found.passage_id, found.content_hash) in self._read
         }
+
+    def remember(self) -> None:
+        """Read all passages into memory, if they are few: later answers need not look them up."""
+        table = self._table(_PASSAGES)
+        if table is not None and table.count_rows() <= _REMEMBERED:
+            for stored in self._select("position >= 0"):
+                self._read[(stored.passage.id, stored.content_hash)] = stored
 
     def document(self, identifier: str) -> list[StoredPassage]:
         """All passages of a document in order; empty if there is none."""
@@ -409,7 +416,7 @@ class KnowledgeStore:
         )
 
     def _keep_indexes(self, everything: bool = False) -> None:
-        from lancedb.index import FTS, IvfRq, LabelList
+        from lancedb.index import FTS, BTree, IvfRq, LabelList
 
         passages = self._table(_PASSAGES)
         if passages is not None:
@@ -419,6 +426,7 @@ class KnowledgeStore:
                 config = FTS(stem=True, remove_stop_words=True, with_position=False, max_token_length=120)
                 passages.create_index("search_text", config=config)
                 passages.create_index("reach", config=LabelList())
+                passages.create_index("lookup", config=BTree())
             elif everything or passages.index_stats("search_text_idx").num_unindexed_rows > max(
                 50, _UNINDEXED_SHARE * passages.count_rows()
             ):
@@ -478,7 +486,7 @@ def _passage_schema() -> Any:
     import pyarrow as pa
 
     fields = []
-    for name in (*_passage_columns(), "search_text", "reach"):
+    for name in (*_passage_columns(), "search_text", "lookup", "reach"):
         kind = pa.string()
         if name == "position":
             kind = pa.int32()
@@ -505,6 +513,8 @@ def _passage_row(document: Document, passage: Passage) -> dict[str, Any]:
         "origin": document.origin,
         "content_hash": document.content_hash,
         "search_text": enrich_text("\n".join([passage.heading, passage.text, *passage.asked])),
+        # The id once more: an index on the key itself would let writers on other hosts duplicate rows.
+        "lookup": passage.id,
         "reach": reach(document.platforms),
     }
 

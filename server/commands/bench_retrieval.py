@@ -42,14 +42,15 @@ def run_bench_retrieval(
     with Progress(console=stderr_console(), transient=True, disable=quiet) as bar:
         task = bar.add_task("asking", total=None)
         scores, ranks = evaluate(base, chosen, progress=lambda done, all_: bar.update(task, completed=done, total=all_))
-    result = {
+    index = base.store.counts()
+    index.pop("location")
+    result: dict[str, Any] = {
         "split": split,
         "questions": len(chosen),
-        "index": base.store.counts(),
+        "index": index,
         "scores": [{**asdict(score), "method": score.method.value} for score in scores],
         "ranks": ranks,
     }
-    result["index"].pop("location")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
