@@ -32,7 +32,7 @@ from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.knowledge.identifiers import enrich_text
 from kernelevolve.knowledge.passages import passages_of
 from kernelevolve.knowledge.quality import Split, shipped_questions
-from kernelevolve.knowledge.store import _VECTOR_INDEX_FROM, KnowledgeStore, _passage_row, _passage_schema
+from kernelevolve.knowledge.store import _PASSAGES, _VECTOR_INDEX_FROM, KnowledgeStore, _passage_row, _passage_schema
 
 HERE = Path(__file__).resolve().parent
 _BATCH = 20_000
@@ -44,9 +44,10 @@ class Filler:
     """Makes passages that look like the corpus to the index."""
 
     def __init__(self, base: KnowledgeBase) -> None:
-        self.documents = corpus.shipped_documents()
+        documents = corpus.shipped_documents()
+        self.document = documents[0].model_copy(update={"origin": "user:made", "body": "made up"})
         counts = Counter(
-            word for document in self.documents for passage in passages_of(document) for word in passage.text.split()
+            word for document in documents for passage in passages_of(document) for word in passage.text.split()
         )
         self.words = np.array(list(counts))
         shares = np.array(list(counts.values()), float)
@@ -70,27 +71,24 @@ class Filler:
 def fill(store: KnowledgeStore, filler: Filler, rows: int) -> None:
     """Add so many made-up passages with one chunk each."""
     assert store.embedder is not None
-    template = _passage_row(filler.documents[0], passages_of(filler.documents[0])[0])
-    passages, chunks = store._table("passages"), store._table(store._chunk_table)
+    passages, chunks = store._table(_PASSAGES), store._table(store._chunk_table)
     assert passages is not None
     assert chunks is not None
+    template = _passage_row(filler.document, passages_of(filler.document)[0])
+    template["content_hash"] = "0"
+    record = {**json.loads(template["record"]), "content_hash": "0"}
     reaches = [["hopper", "nvidia"], ["amd", "cdna3"], ["*"], ["cpu"]]
     done = chunks.count_rows()
     for begin in range(0, rows, _BATCH):
         count = min(_BATCH, rows - begin)
         texts, vectors = filler.texts(count), filler.unit_vectors(count)
         names = [f"user/made/d{done + begin + number}" for number in range(count)]
-        columns: dict[str, Any] = {key: [value] * count for key, value in template.items()}
-        columns.update(
-            id=[f"{name}#top" for name in names],
-            lookup=[f"{name}#top" for name in names],
-            document_id=names,
-            text=texts,
-            search_text=[enrich_text(text) for text in texts],
-            reach=[reaches[number % 4] for number in range(count)],
-            origin=["user:made"] * count,
-        )
-        passages.add(pa.table(columns, schema=_passage_schema()))
+        made = []
+        for number, (name, text) in enumerate(zip(names, texts, strict=True)):
+            record["passage"] = [f"{name}#top", name, 0, "Made up", text]
+            own = {"id": f"{name}#top", "lookup": f"{name}#top", "document_id": name, "search_text": enrich_text(text)}
+            made.append({**template, **own, "record": json.dumps(record), "reach": reaches[number % 4]})
+        passages.add(pa.Table.from_pylist(made, schema=_passage_schema()))
         chunks.add(
             pa.table(
                 {

@@ -30,17 +30,17 @@ from kernelevolve.knowledge.passages import Chunk, Passage, chunks_of, passages_
 from kernelevolve.knowledge.vocabulary import ANY, PLATFORM_PARENTS, Kind, ancestry
 
 SCHEMA_VERSION = 1
-_PASSAGES = "passages"
+_PASSAGES = f"passages_{SCHEMA_VERSION}"
 _VECTOR_INDEX_FROM = 50_000
 """Rows from which an approximate index is faster than comparing with every vector (knowledge base benchmark)."""
 _REFINED = 500
-"""Candidates of the quantised index that are compared again exactly; the nearest ten of a million rows are among them."""
+"""Candidates of the quantised index that are compared exactly; the nearest ten of a million rows are among them."""
 _UNINDEXED_SHARE = 0.02
 """Share of rows that full-text search may scan before the index is brought up to date; below 50 rows it never is."""
 _CACHE_BYTES = 64 << 20
-_REMEMBERED = 4_096
+_REMEMBERED = 16_384
 """Passages kept in memory, some 3 KiB each."""
-_LIST_COLUMNS = ("platforms", "topics", "bottlenecks", "languages", "applies_to", "related")
+_LISTS = ("platforms", "topics", "bottlenecks", "languages", "applies_to", "related")
 
 
 class Candidate(NamedTuple):
@@ -112,7 +112,7 @@ class KnowledgeStore:
         return [Candidate(*values) for values in zip(*columns, strict=True)]
 
     def dense(self, vector: Vectors, where: str, limit: int) -> list[Candidate]:
-        """Passages by vector, best first, with the cosine of their best chunk."""
+        """Chunks by vector, best first, each as its passage with its cosine: a passage may come several times."""
         table = self._table(self._chunk_table)
         if table is None:
             return []
@@ -121,11 +121,8 @@ class KnowledgeStore:
         if self._has_vector_index:
             query = query.refine_factor(max(1, _REFINED // limit))
         rows = (query.where(where) if where else query).to_arrow()
-        # Nearest first: the first chunk of a passage is its best.
-        best: dict[str, Candidate] = {}
-        for identifier, content, distance in zip(*(rows[name].to_pylist() for name in columns), strict=True):
-            best.setdefault(identifier, Candidate(identifier, content, 1.0 - distance))
-        return list(best.values())
+        found = zip(*(rows[name].to_pylist() for name in columns), strict=True)
+        return [Candidate(identifier, content, 1.0 - distance) for identifier, content, distance in found]
 
     def look_up(self, candidates: Sequence[Candidate]) -> dict[str, StoredPassage]:
         """The passages of candidates by id; those that are not there (any more) are absent.
@@ -341,8 +338,8 @@ class KnowledgeStore:
         table = self._table(_PASSAGES)
         if table is None:
             return []
-        rows = table.search().where(where).select(list(_passage_columns())).limit(limit).to_list()
-        return [_stored(row) for row in rows]
+        rows = table.search().where(where).select(["record"]).limit(limit).to_arrow()
+        return [_stored(text) for text in rows["record"].to_pylist()]
 
     def _chunk_rows(
         self,
@@ -475,62 +472,60 @@ def where_clause(platforms: Sequence[str] = (), kinds: Sequence[Kind] = ()) -> s
     return " AND ".join(parts)
 
 
-def _passage_columns() -> tuple[str, ...]:
-    return (
-        "id", "document_id", "position", "kind", "title", "heading", "text", *_LIST_COLUMNS,
-        "severity", "sources", "confidence", "checked", "origin", "content_hash",
-    )  # fmt: skip
-
-
 def _passage_schema() -> Any:
+    """What the database filters and searches by is a column; everything else is one, since each column read costs."""
     import pyarrow as pa
 
-    fields = []
-    for name in (*_passage_columns(), "search_text", "lookup", "reach"):
-        kind = pa.string()
-        if name == "position":
-            kind = pa.int32()
-        elif name in _LIST_COLUMNS or name == "reach":
-            kind = pa.list_(pa.string())
-        fields.append(pa.field(name, kind, nullable=False))
-    return pa.schema(fields)
+    def text(name: str) -> Any:
+        return pa.field(name, pa.string(), nullable=False)
+
+    def texts(name: str) -> Any:
+        return pa.field(name, pa.list_(pa.string()), nullable=False)
+
+    return pa.schema(
+        [
+            *map(text, ("id", "document_id")),
+            pa.field("position", pa.int32(), nullable=False),
+            *map(text, ("kind", "severity", "origin", "content_hash", "search_text", "lookup", "record")),
+            *map(texts, ("platforms", "reach")),
+        ]
+    )
 
 
 def _passage_row(document: Document, passage: Passage) -> dict[str, Any]:
+    record = {
+        "passage": [passage.id, passage.document_id, passage.position, passage.heading, passage.text],
+        **{name: getattr(document, name) for name in _LISTS},
+        **{name: getattr(document, name) for name in ("severity", "confidence", "checked", "origin", "title")},
+        "kind": document.kind.value,
+        "sources": [source.model_dump() for source in document.sources],
+        "content_hash": document.content_hash,
+    }
     return {
         "id": passage.id,
         "document_id": document.id,
         "position": passage.position,
         "kind": document.kind.value,
-        "title": document.title,
-        "heading": passage.heading,
-        "text": passage.text,
-        **{name: list(getattr(document, name)) for name in _LIST_COLUMNS},
         "severity": document.severity,
-        "sources": json.dumps([source.model_dump() for source in document.sources]),
-        "confidence": document.confidence,
-        "checked": document.checked,
         "origin": document.origin,
         "content_hash": document.content_hash,
         "search_text": enrich_text("\n".join([passage.heading, passage.text, *passage.asked])),
         # The id once more: an index on the key itself would let writers on other hosts duplicate rows.
         "lookup": passage.id,
+        "record": json.dumps(record, ensure_ascii=False),
+        "platforms": list(document.platforms),
         "reach": reach(document.platforms),
     }
 
 
-def _stored(row: dict[str, Any]) -> StoredPassage:
+def _stored(text: str) -> StoredPassage:
+    record = json.loads(text)
     return StoredPassage(
-        passage=Passage(row["id"], row["document_id"], row["position"], row["heading"], row["text"]),
-        kind=Kind(row["kind"]),
-        severity=row["severity"],
-        sources=tuple(Source.model_validate(source) for source in json.loads(row["sources"])),
-        confidence=row["confidence"],
-        checked=row["checked"],
-        origin=row["origin"],
-        title=row["title"],
-        content_hash=row["content_hash"],
-        **{name: tuple(row[name]) for name in _LIST_COLUMNS},
+        passage=Passage(*record.pop("passage")),
+        kind=Kind(record.pop("kind")),
+        sources=tuple(Source.model_construct(**source) for source in record.pop("sources")),
+        **{name: tuple(record.pop(name)) for name in _LISTS},
+        **record,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,8 @@ class ReadFile:
     body: str
     notes: tuple[str, ...] = ()
     """What was lost on the way, e.g. pages without text."""
+    head: Mapping[str, Any] = field(default_factory=dict)
+    """What a Markdown file's YAML head says about it; see `knowledge/WRITING.md`."""
 
 
 class UnreadableFileError(Exception):
