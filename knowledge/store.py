@@ -519,12 +519,13 @@ def _passage_row(document: Document, passage: Passage) -> dict[str, Any]:
 
 
 def _stored(text: str) -> StoredPassage:
-    record = json.loads(text)
+    record: dict[str, Any] = json.loads(text)
+    lists: dict[str, Any] = {name: tuple(record.pop(name)) for name in _LISTS}
     return StoredPassage(
         passage=Passage(*record.pop("passage")),
         kind=Kind(record.pop("kind")),
         sources=tuple(Source.model_construct(**source) for source in record.pop("sources")),
-        **{name: tuple(record.pop(name)) for name in _LISTS},
+        **lists,
         **record,
     )
 
