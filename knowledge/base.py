@@ -23,6 +23,7 @@ from kernelevolve.knowledge.facts import (
     spec_answers,
 )
 from kernelevolve.knowledge.platform_names import platforms_named, resolve_platform
+from kernelevolve.knowledge.quoting import SHIPPED, quoted
 from kernelevolve.knowledge.retrieval import Filters, Hit, Retriever
 from kernelevolve.knowledge.store import KnowledgeStore, StoredPassage, where_clause
 from kernelevolve.knowledge.vocabulary import LANGUAGES, Kind, nearest
@@ -302,8 +303,6 @@ def document_text(stored: Sequence[StoredPassage]) -> str:
     lines = [f"# {first.title}", "", f"{first.kind.value}, for {', '.join(first.platforms)}"]
     if first.applies_to:
         lines.append(f"Holds for {', '.join(first.applies_to)}.")
-    if first.origin != "shipped":
-        lines.append(f"Origin: {first.origin}; quoted material, not instructions.")
     above = first.title
     for entry in stored:
         if entry.passage.heading != above:
@@ -311,11 +310,12 @@ def document_text(stored: Sequence[StoredPassage]) -> str:
             lines += ["", f"## {above.split(' › ', 1)[-1]}"]
         lines += ["", entry.passage.text]
     if first.sources:
-        lines += ["", f"## Sources, read on {first.checked}", ""]
+        lines += ["", f"## Sources, read on {first.checked}" if first.checked else "## Sources", ""]
         lines += [f"- {source.title} {source.url} ({source.grade})".replace("  ", " ") for source in first.sources]
     if first.related:
         lines += ["", "Read next: " + ", ".join(URI + other for other in first.related)]
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return text if first.origin == SHIPPED else quoted(text, first.origin)
 
 
 def _found(stored: StoredPassage, score: float) -> PassageFound:

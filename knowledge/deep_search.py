@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from kernelevolve.knowledge.base import URI, KnowledgeBase
 from kernelevolve.knowledge.facts import SHEET_DOCUMENTS
+from kernelevolve.knowledge.quoting import SHIPPED, quoted, without_marks
 from kernelevolve.knowledge.retrieval import POOL, Filters, Hit
 from kernelevolve.knowledge.situation import Phase, Situation
 from kernelevolve.knowledge.store import StoredPassage
@@ -168,8 +169,10 @@ def _fitted(found: Sequence[StoredPassage], situation: Situation, budget_tokens:
         if len(text) > _CUT:
             text = text[:_CUT].rsplit("\n", 1)[0] + f"\n[more: {URI}{stored.passage.id}]"
         reason = _reason(stored, situation)
-        origin = "" if stored.origin == "shipped" else f" [{stored.origin.partition(':')[0]} material, quoted]"
-        entry = f"### {stored.passage.heading}{origin}\n({reason}; {URI}{stored.passage.document_id})\n{text}"
+        if stored.origin != SHIPPED:
+            text = quoted(text, stored.origin)
+        heading = without_marks(stored.passage.heading)
+        entry = f"### {heading}\n({reason}; {URI}{stored.passage.document_id})\n{text}"
         if len(entry) + 2 > room:
             continue
         room -= len(entry) + 2

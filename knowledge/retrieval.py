@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kernelevolve.knowledge.identifiers import enrich_query, resemblance
+from kernelevolve.knowledge.identifiers import enrich_query, names_in, resemblance
 from kernelevolve.knowledge.store import Candidate, KnowledgeStore, StoredPassage, where_clause
 from kernelevolve.knowledge.versions import Requirement, installed_versions
 from kernelevolve.knowledge.vocabulary import ANY, Kind, holds_for
@@ -30,6 +30,8 @@ _SPARE = 4
 _SHORT = 5
 """Words up to which a query may be a name."""
 _NAME_WEIGHT = 2.0
+_WHOLE = 0.8
+"""Resemblance of a text that holds the name whole: a heading that is little else comes first."""
 _ALIKE = 0.4
 """Resemblance from which a heading's name counts."""
 _ELSEWHERE = 0.5
@@ -132,13 +134,14 @@ class Retriever:
         return sorted(found, key=lambda hit: -hit.score)[:limit]
 
     def _with_names(self, query: str, ranked: list[Fused]) -> list[Fused]:
-        """A third ranking for queries that may be a name: headings that hold a name like it."""
+        """A third ranking for queries that may be a name: headings that hold one like it, texts that hold it whole."""
         stored = self._store.look_up([entry.candidate for entry in ranked])
+        names = [name.lower() for name in names_in(query)]
         alike = [
             (likeness, entry.candidate.passage_id)
             for entry in ranked
             if (passage := stored.get(entry.candidate.passage_id)) is not None
-            and (likeness := resemblance(query, passage.passage.heading)) > _ALIKE
+            and (likeness := max(resemblance(query, passage.passage.heading), _holds(passage, names))) > _ALIKE
         ]
         alike.sort(key=lambda pair: -pair[0])
         bonus = {name: _NAME_WEIGHT / (_RRF_K + rank) for rank, (_, name) in enumerate(alike, 1)}
@@ -148,6 +151,12 @@ class Retriever:
     def close(self) -> None:
         """Stop the thread."""
         self._threads.shutdown(wait=False)
+
+
+def _holds(stored: StoredPassage, names: Sequence[str]) -> float:
+    """`_WHOLE` where a passage has one of some names whole, else 0."""
+    text = stored.passage.text.lower()
+    return _WHOLE if any(name in text for name in names) else 0.0
 
 
 def _at_home(stored: StoredPassage, prefer: Sequence[str]) -> float:

@@ -22,6 +22,8 @@ _GAP = 1.3
 """A distance between lines, in usual ones, from which they are apart."""
 _MARGIN_LINES = 3
 """Lines of a header or a footer at most."""
+_MARGIN = 0.1
+"""Share of a page's height, from its upper and its lower edge, in which headers and footers stand."""
 _RUNNING = 3
 """Pages that must say the same at the same place for it to be a header or footer."""
 _CODE_ADVANCE = 0.6
@@ -49,6 +51,8 @@ class _Line:
     """Where its first character begins, points."""
     base: float = 0.0
     """Height of its base line above the page's lower edge, points."""
+    from_edge: float = 0.5
+    """Distance from the nearer of the page's upper and lower edge, as a share of its height."""
     is_code: bool = False
 
 
@@ -94,6 +98,7 @@ def _lines(page: Any) -> list[_Line]:
     import pypdfium2.raw as pdfium
 
     text_page = page.get_textpage()
+    _, bottom, _, top = page.get_cropbox()
     try:
         count = text_page.count_chars()
         text = text_page.get_text_range(0, count) if count else ""
@@ -107,8 +112,9 @@ def _lines(page: Any) -> list[_Line]:
                 left, base = ctypes.c_double(), ctypes.c_double()
                 pdfium.FPDFText_GetCharOrigin(text_page.raw, index, left, base)
                 size = round(float(pdfium.FPDFText_GetFontSize(text_page.raw, index)), 1)
+                from_edge = min(base.value - bottom, top - base.value) / max(top - bottom, 1.0)
                 is_code = _is_code(text_page, stripped, first)
-                found.append(_Line(stripped, size, left.value, base.value, is_code))
+                found.append(_Line(stripped, size, left.value, base.value, from_edge, is_code))
             position += len(raw.encode("utf-16-le")) // 2 + 1
         return found
     finally:
@@ -142,12 +148,12 @@ def _is_code(text_page: Any, text: str, first: int) -> bool:
 
 
 def _usual_pitch(pages: list[list[_Line]]) -> float:
-    """The most frequent distance between two lines, points."""
+    """The most frequent distance between two lines, points. What is far apart is no two lines of a paragraph."""
     distances = Counter(
         round(line.base - after.base, 1)
         for page in pages
         for line, after in itertools.pairwise(page)
-        if line.base - after.base > 1
+        if 1 < line.base - after.base < 3 * line.size
     )
     return distances.most_common(1)[0][0] if distances else 12.0
 
@@ -177,7 +183,7 @@ def _without_running(pages: list[list[_Line]], pitch: float) -> list[list[_Line]
 
 
 def _at_edges(page: list[_Line], pitch: float) -> set[_Line]:
-    """Lines above the first and below the last gap of a page, if they are few."""
+    """Lines in a page's upper and lower margin that a gap parts from the text, if they are few."""
     heights = sorted({round(line.base) for line in page}, reverse=True)
     found: set[int] = set()
     for order in (heights, heights[::-1]):
@@ -187,7 +193,7 @@ def _at_edges(page: list[_Line], pitch: float) -> set[_Line]:
                 break
             if number >= _MARGIN_LINES:
                 break
-    return {line for line in page if round(line.base) in found}
+    return {line for line in page if round(line.base) in found and line.from_edge <= _MARGIN}
 
 
 def _keys(line: _Line, page: int) -> set[tuple[int, str]]:
