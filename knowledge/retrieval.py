@@ -30,7 +30,7 @@ _SPARE = 4
 _SHORT = 5
 """Words up to which a query may be a name."""
 _NAME_WEIGHT = 2.0
-_WHOLE = 0.8
+_WHOLE = 0.5
 """Resemblance of a text that holds the name whole: a heading that is little else comes first."""
 _ALIKE = 0.4
 """Resemblance from which a heading's name counts."""
