@@ -15,6 +15,9 @@ from kernelevolve.evaluation.platforms.spec_sheets import (
 )
 
 RATES = {"float64", "float32", "tf32", "float16", "bfloat16", "float8", "float4", "int8"}
+GPU_BANDWIDTH = (5e11, 1e13)
+NARROW_BUS = {"l4": 3e11}
+"""GPUs below that range, each with its one right value."""
 CHIPS = sorted(spec_sheets().items())
 ALL = CHIPS + sorted(architecture_sheets().items())
 
@@ -33,6 +36,7 @@ def test_each_architecture_has_a_usual_chip(name: str) -> None:
     [
         ("sm_90", "NVIDIA H200", "NVIDIA H200 SXM", 4.8e12),
         ("sm_90", "NVIDIA H100 80GB HBM3", "NVIDIA H100 SXM5", 3.35e12),
+        ("sm_90", "NVIDIA H100 PCIe", "NVIDIA H100 PCIe", 2.0e12),
         ("sm_80", "NVIDIA A100-SXM4-40GB", "NVIDIA A100 40GB", 1.555e12),
         ("gfx942", "AMD Instinct MI325X", "AMD Instinct MI325X", 6e12),
     ],
@@ -48,7 +52,8 @@ def test_a_device_is_found_by_its_name(architecture: str, device: str, chip: str
 def test_a_device_we_do_not_know_gets_no_numbers_of_another(device: str) -> None:
     sheet = spec_sheet_for("sm_90", device)
 
-    assert (sheet.chip, sheet.facts) == (device, {})
+    assert (sheet.chip, sheet.memory_bandwidth, sheet.peak_flops) == (device, None, {})
+    assert sheet.facts == {}
 
 
 @pytest.mark.parametrize(("key", "sheet"), ALL)
@@ -70,6 +75,17 @@ def test_what_the_judge_calls_impossible_rests_on_two_sources(key: str, sheet: S
 def test_rates_are_dense_and_in_their_usual_proportions(key: str, sheet: SpecSheet) -> None:
     rates = {name: quantity.value for name, quantity in sheet.peak_flops.items()}
     assert set(rates) <= RATES
+    for name, quantity in sheet.facts.items():
+        if is_for_the_roofline(name):
+            assert quantity.unit in ("B/s", "B", "OP/s" if name.endswith(".int8") else "FLOP/s")
+    if sheet.architecture.startswith(("sm_", "gfx")) and sheet.memory_bandwidth is not None:
+        low, high = GPU_BANDWIDTH
+        if key in NARROW_BUS:
+            assert sheet.memory_bandwidth.value == NARROW_BUS[key]
+        else:
+            assert low < sheet.memory_bandwidth.value < high
+    if {"float8", "bfloat16", "tf32"} <= set(rates):
+        assert math.isclose(rates["bfloat16"] / rates["tf32"], 2, rel_tol=0.03)
     for wide, narrow in (("bfloat16", "float8"), ("float8", "float4")):
         if {wide, narrow} <= set(rates):
             # A sparse figure in one place would make it 4; datasheets round, so not exactly 2.
