@@ -11,22 +11,21 @@ from pathlib import Path
 
 from kernelevolve.knowledge import corpus
 from kernelevolve.knowledge.answer import KnowledgeAnswer, PassageFound, SpecNumber
-from kernelevolve.knowledge.document import Document
 from kernelevolve.knowledge.embedding import Embedder, load_embedder
 from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.knowledge.facts import (
     SHEET_DOCUMENTS,
     SpecAnswer,
     known_sheets,
-    names_sheet,
     sheet_text,
+    sheets_named,
     spec_answers,
 )
 from kernelevolve.knowledge.platform_names import platforms_named, resolve_platform
 from kernelevolve.knowledge.quoting import SHIPPED, quoted
 from kernelevolve.knowledge.retrieval import Filters, Hit, Retriever
 from kernelevolve.knowledge.store import KnowledgeStore, StoredPassage, where_clause
-from kernelevolve.knowledge.vocabulary import LANGUAGES, Kind, nearest
+from kernelevolve.knowledge.vocabulary import LANGUAGES, Kind, checked_kinds, checked_words, nearest
 
 QUERY_LIMIT = 4_000
 """Characters of a query."""
@@ -89,19 +88,18 @@ class KnowledgeBase:
         self.open()
         filters = Filters(
             platforms=self.resolve(platforms),
-            kinds=_kinds(kinds),
-            languages=_known("language", languages, LANGUAGES),
+            kinds=checked_kinds(kinds),
+            languages=checked_words("language", languages, LANGUAGES),
             versions=versions,
         )
         numbers = spec_answers(query, filters.platforms)
-        told = {answer.document for answer in numbers}
         named = () if filters.platforms else platforms_named(query)
         # A sheet is the answer to questions about its own chip only; all of them sound alike.
+        sheets = sheets_named(query) - {answer.document for answer in numbers}
         hits = [
             hit
             for hit in self.retriever.search(query, filters, limit + _SPARE, prefer=named)
-            if not (name := hit.stored.passage.document_id).startswith(SHEET_DOCUMENTS)
-            or (name not in told and names_sheet(query, name))
+            if not (name := hit.stored.passage.document_id).startswith(SHEET_DOCUMENTS) or name in sheets
         ][:limit]
         passages = [_found(hit.stored, hit.score) for hit in self._with_neighbours(hits, neighbours)]
         shown = {passage.uri for passage in passages}
@@ -175,11 +173,11 @@ class KnowledgeBase:
                 "embedder": self.embedder.identity if self.embedder else None,
                 "location": self._location,
             }
-            if not mark.is_file() or json.loads(mark.read_text(encoding="utf-8")) != wanted:
+            if not _says(mark, wanted):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with self.store.writing():
                     # Another process may have done it while this one waited.
-                    if not mark.is_file() or json.loads(mark.read_text(encoding="utf-8")) != wanted:
+                    if not _says(mark, wanted):
                         self._bring_up_to_date(progress)
                         _write_whole(mark, json.dumps(wanted))
             self._ready = True
@@ -189,18 +187,6 @@ class KnowledgeBase:
         self.open()
         self.store.remember()
         self.retriever.search("shared memory", Filters(), 1)
-
-    def put(self, documents: Sequence[Document], progress: Progress | None = None) -> int:
-        """Add documents, or replace those of the same id; those that have not changed are left alone.
-
-        Returns:
-            Number of documents written.
-        """
-        self.open()
-        known = self.store.content_hashes()
-        changed = [document for document in documents if known.get(document.id) != document.content_hash]
-        self.store.put(changed, progress=progress)
-        return len(changed)
 
     def remove(self, identifiers: Sequence[str]) -> None:
         """Delete documents that were added here.
@@ -253,12 +239,7 @@ class KnowledgeBase:
             if known.get(document.id) != document.content_hash or document.id in missing_vectors
         ]
         vectors = corpus.shipped_vectors(self.embedder)
-        ready = {
-            text: vectors[key]
-            for text, key in ((text, corpus.vector_key(text)) for text in corpus.chunk_texts(changed))
-            if key in vectors
-        }
-        self.store.put(changed, ready, progress)
+        self.store.put(changed, lambda text: vectors.get(corpus.vector_key(text)), progress)
         self.store.remove(sorted(set(known) - {document.id for document in documents}))
         self.store.optimize()
 
@@ -348,19 +329,13 @@ def _number(answer: SpecAnswer) -> SpecNumber:
     )
 
 
-def _kinds(names: Sequence[str]) -> tuple[Kind, ...]:
-    return tuple(Kind(name) for name in _known("kind", names, [kind.value for kind in Kind]))
-
-
-def _known(what: str, names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    for name in names:
-        if name not in known:
-            raise KnowledgeError(f"There is no {what} {name!r}.{nearest(name, known)} Known: {', '.join(known)}.")
-    return tuple(dict.fromkeys(names))
-
-
 def _sheet_ids() -> list[str]:
     return [f"{SHEET_DOCUMENTS}{key}" for key in known_sheets()]
+
+
+def _says(mark: Path, wanted: dict[str, str | None]) -> bool:
+    """Whether the index was brought up to date with this corpus and this embedder."""
+    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == wanted
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -11,8 +11,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from kernelevolve.evaluation.contract import Contract
-from kernelevolve.evaluation.platforms.spec_sheets import architecture_sheets, spec_sheets
 from kernelevolve.knowledge.errors import KnowledgeError
+from kernelevolve.knowledge.facts import known_sheets
 from kernelevolve.knowledge.versions import Requirement
 from kernelevolve.knowledge.vocabulary import ANY, BOTTLENECKS, LANGUAGES, PLATFORM_PARENTS, TOPICS, Kind, nearest
 
@@ -148,7 +148,7 @@ def fill_in(body: str, identifier: str) -> str:
     Raises:
         KnowledgeError: there is no such chip, or its sheet has no such number.
     """
-    sheets = {**architecture_sheets(), **spec_sheets()}
+    sheets = known_sheets()
 
     def number(match: re.Match[str]) -> str:
         sheet = sheets.get(match["key"])

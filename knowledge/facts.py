@@ -75,12 +75,6 @@ class SpecAnswer:
     fact: Quantity
 
     @property
-    def text(self) -> str:
-        """The answer as a sentence."""
-        note = f" ({self.fact.note})" if self.fact.note else ""
-        return f"{self.sheet.chip}: {self.field.label} = {self.fact.text}{note}"
-
-    @property
     def document(self) -> str:
         """The sheet's document."""
         return f"{SHEET_DOCUMENTS}{self.sheet.key}"
@@ -193,10 +187,10 @@ def _stem(word: str) -> str:
     return word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
 
 
-def names_sheet(question: str, document: str) -> bool:
-    """Whether a question names the chip or architecture of a sheet's document."""
+def sheets_named(question: str) -> set[str]:
+    """Documents of the chips and architectures that a question names."""
     sheets, _ = _sheets_in(_words(question))
-    return any(document == f"{SHEET_DOCUMENTS}{sheet.key}" for sheet in sheets)
+    return {f"{SHEET_DOCUMENTS}{sheet.key}" for sheet in sheets}
 
 
 def _is_about_numbers(rest: list[str], found: list[SpecAnswer]) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -33,9 +32,9 @@ from kernelevolve.knowledge.pattern import (
     Proof,
     StoredPattern,
 )
-from kernelevolve.knowledge.platform_names import resolve_platform
+from kernelevolve.knowledge.platform_names import resolve_or_own, slug
 from kernelevolve.knowledge.versions import installed_versions
-from kernelevolve.knowledge.vocabulary import BOTTLENECKS, LANGUAGES, TOPICS, Kind, nearest
+from kernelevolve.knowledge.vocabulary import BOTTLENECKS, LANGUAGES, TOPICS, Kind, checked_words, nearest
 
 PATTERNS = "patterns"
 EVIDENCE = "evidence"
@@ -43,7 +42,6 @@ _PRIOR = 2.0
 """Weight, in observations, of the belief that a pattern gains nothing: one lucky run must not rank it first."""
 _CONFIRMED_BY = 2
 """Different tasks or runs in which it must have helped."""
-_SLUG = re.compile(r"[^a-z0-9]+")
 
 
 class PatternShelf:
@@ -162,9 +160,9 @@ def pattern_key(text: PatternText) -> str:
     """What a pattern is: operator, platform, language, technique and parameters, without case and punctuation."""
     parts = [
         text.operator,
-        resolve_platform_or_own(text.platform),
+        resolve_or_own(text.platform),
         text.language,
-        _SLUG.sub(" ", text.name.lower()).strip(),
+        slug(text.name).replace("_", " "),
         json.dumps({key.lower(): str(value).lower() for key, value in sorted(text.parameters.items())}),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -172,7 +170,7 @@ def pattern_key(text: PatternText) -> str:
 
 def document_id(pattern: Pattern) -> str:
     """Its document: `patterns/<name>_<id>`."""
-    return f"patterns/{_SLUG.sub('_', pattern.text.name.lower()).strip('_')[:50]}_{pattern.pattern_id}"
+    return f"patterns/{slug(pattern.text.name)[:50]}_{pattern.pattern_id}"
 
 
 def pattern_document(pattern: Pattern, evidence: Sequence[Evidence]) -> Document:
@@ -196,7 +194,7 @@ def pattern_document(pattern: Pattern, evidence: Sequence[Evidence]) -> Document
         id=document_id(pattern),
         title=f"Pattern: {text.name}"[:120],
         kind=Kind.PATTERN,
-        platforms=(resolve_platform_or_own(text.platform),),
+        platforms=(resolve_or_own(text.platform),),
         topics=(text.operator,),
         bottlenecks=text.bottlenecks,
         languages=(text.language,),
@@ -230,25 +228,10 @@ def stale_because(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     return ", ".join(changes)
 
 
-def resolve_platform_or_own(name: str) -> str:
-    """A platform of the vocabulary, or one of the installation's own as it is written."""
-    try:
-        return resolve_platform(name)
-    except KnowledgeError:
-        return _SLUG.sub("_", name.lower()).strip("_")
-
-
 def _checked(text: PatternText) -> PatternText:
-    for what, values, known in (
-        ("operator", (text.operator,), TOPICS),
-        ("language", (text.language,), LANGUAGES),
-        ("bottleneck", text.bottlenecks, BOTTLENECKS),
-    ):
-        for value in values:
-            if value not in known:
-                raise KnowledgeError(
-                    f"There is no {what} {value!r}.{nearest(value, known)} Known: {', '.join(sorted(known))}."
-                )
+    checked_words("operator", (text.operator,), TOPICS)
+    checked_words("language", (text.language,), LANGUAGES)
+    checked_words("bottleneck", text.bottlenecks, BOTTLENECKS)
     return text
 
 

@@ -87,13 +87,24 @@ def resolve_platform(name: str, own: Iterable[str] = ()) -> str:
     )
 
 
-def platforms_named(question: str) -> tuple[str, ...]:
-    """Platforms that a question is about, by any of their names; the longest name counts.
+def resolve_or_own(name: str) -> str:
+    """A platform in our words; one that nobody has heard of as its owner writes it."""
+    try:
+        return resolve_platform(name)
+    except KnowledgeError:
+        return slug(name)
 
-    Not by the names of a vendor, of CUDA or of "the CPU": those stand in questions about everything.
-    """
+
+@cache
+def _names_in_questions() -> dict[str, str]:
+    """Not the names of a vendor, of CUDA or of "the CPU": those stand in questions about everything."""
     narrow = {name: platform for name, platform in _names().items() if PLATFORM_PARENTS[platform] != ANY}
-    names = {**narrow, **_HINTS, "mtia": "mtia"}
+    return {**narrow, **_HINTS, "mtia": "mtia"}
+
+
+def platforms_named(question: str) -> tuple[str, ...]:
+    """Platforms that a question is about, by any of their names; the longest name counts."""
+    names = _names_in_questions()
     longest = max(name.count("_") for name in names) + 1
     words = [word for word in slug(question).split("_") if word]
     found: dict[str, None] = {}

@@ -7,7 +7,6 @@ questions are held out by the hash of their text: nobody looks at them while tun
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -199,8 +198,3 @@ def problems(questions: Sequence[Question], known: Iterable[str]) -> list[str]:
             found.append(f"{question.id} asks the same as {seen[key]}")
         seen[key] = question.id
     return found
-
-
-def to_json(scores: Sequence[Score]) -> str:
-    """Scores as JSON."""
-    return json.dumps([{**score.__dict__, "method": score.method.value} for score in scores], indent=1)

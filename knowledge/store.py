@@ -233,14 +233,14 @@ class KnowledgeStore:
     def put(
         self,
         documents: Sequence[Document],
-        ready: Mapping[str, Vectors] | None = None,
+        ready: Callable[[str], Vectors | None] = lambda text: None,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Insert documents, or replace those of the same id. Durable when it returns.
 
         Args:
             documents: what to write.
-            ready: vectors that are known already, by the text of the chunk.
+            ready: gives the vector of a chunk's text where it is known already.
             progress: called with (chunks embedded, chunks in all).
 
         Returns:
@@ -249,7 +249,7 @@ class KnowledgeStore:
         if not documents:
             return 0
         cut = [(document, passages_of(document)) for document in documents]
-        chunk_rows = self._chunk_rows(cut, ready or {}, progress)
+        chunk_rows = self._chunk_rows(cut, ready, progress)
         with self.writing():
             if chunk_rows:
                 self._replace(
@@ -344,7 +344,7 @@ class KnowledgeStore:
     def _chunk_rows(
         self,
         cut: Sequence[tuple[Document, list[Passage]]],
-        ready: Mapping[str, Vectors],
+        ready: Callable[[str], Vectors | None],
         progress: Callable[[int, int], None] | None,
     ) -> list[dict[str, Any]]:
         if self.embedder is None:
@@ -355,8 +355,8 @@ class KnowledgeStore:
             for passage in passages
             for chunk in chunks_of(passage, tokens)
         ]
-        missing = list(dict.fromkeys(chunk.text for _, chunk in pieces if chunk.text not in ready))
-        vectors: dict[str, Vectors] = {}
+        vectors = {chunk.text: ready(chunk.text) for _, chunk in pieces}
+        missing = [text for text, vector in vectors.items() if vector is None]
         for begin in range(0, len(missing), 64):
             batch = missing[begin : begin + 64]
             vectors.update(zip(batch, self.embedder.embed(batch), strict=True))
@@ -371,7 +371,7 @@ class KnowledgeStore:
                 "reach": reach(document.platforms),
                 "content_hash": document.content_hash,
                 "embedder": self.embedder.identity,
-                "vector": np.asarray(vectors[chunk.text] if chunk.text in vectors else ready[chunk.text], np.float32),
+                "vector": np.asarray(vectors[chunk.text], np.float32),
             }
             for document, chunk in pieces
         ]

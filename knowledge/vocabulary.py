@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
+
+from kernelevolve.knowledge.errors import KnowledgeError
 
 ANY = "*"
 """Platform of a document that holds everywhere."""
@@ -143,6 +145,29 @@ def holds_for(platforms: Iterable[str], asked: str) -> bool:
     return any(
         platform in wider or (platform in PLATFORM_PARENTS and asked in ancestry(platform)) for platform in platforms
     )
+
+
+def checked_words(what: str, words: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
+    """Words of a closed vocabulary, each once.
+
+    Raises:
+        KnowledgeError: an unknown one; the text suggests the nearest.
+    """
+    for word in words:
+        if word not in known:
+            raise KnowledgeError(
+                f"There is no {what} {word!r}.{nearest(word, known)} Known: {', '.join(sorted(known))}."
+            )
+    return tuple(dict.fromkeys(words))
+
+
+def checked_kinds(words: Sequence[str]) -> tuple[Kind, ...]:
+    """Kinds by name.
+
+    Raises:
+        KnowledgeError: an unknown one.
+    """
+    return tuple(map(Kind, checked_words("kind", words, [kind.value for kind in Kind])))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from kernelevolve.knowledge.answer import KnowledgeAnswer, PassageFound
 from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.knowledge.quoting import SHIPPED, quoted, without_marks
+from kernelevolve.tools.compile_and_verify import TEXT_LIMIT
 
-TEXT_LIMIT = 8_000
-"""Characters of the text of one result, hard."""
 _PASSAGE_LIMIT = 1_600
 """Characters of one passage before it is cut; the link leads to the rest."""
 
@@ -61,10 +60,13 @@ def answer_text(answer: KnowledgeAnswer, limit: int = TEXT_LIMIT) -> str:
     head = shorten_end("\n".join(lines), limit // 3)
     room = limit - len(head) - len(tail_text) - 4
     blocks = []
-    for place, passage in enumerate(answer.passages, 1):
+    links = [
+        f"[{place}] {without_marks(passage.title)} ({passage.uri})" for place, passage in enumerate(answer.passages, 1)
+    ]
+    for place, (passage, link) in enumerate(zip(answer.passages, links, strict=True), 1):
         block = passage_block(place, passage)
-        link = f"[{place}] {without_marks(passage.title)} ({passage.uri})"
-        rest = sum(len(f"[{other}] {later.title} ({later.uri})") + 2 for other, later in _after(answer, place))
+        # Links of passages that come later must still find room.
+        rest = sum(len(other) + 2 for other in links[place:])
         if len(block) + 2 + rest <= room:
             blocks.append(block)
         elif len(link) + 2 <= room:
@@ -99,11 +101,3 @@ def passage_block(number: int, passage: PassageFound) -> str:
 def shorten_end(text: str, limit: int) -> str:
     """A text cut at its end, saying so."""
     return text if len(text) <= limit else text[: max(0, limit - 2)].rsplit("\n", 1)[0] + "\n…"
-
-
-def _after(answer: KnowledgeAnswer, number: int) -> list[tuple[int, PassageFound]]:
-    """Passages that come later, whose links must still find room."""
-    return [(place, passage) for place, passage in enumerate(answer.passages, 1) if place > number]
-
-
-__all__ = ["TEXT_LIMIT", "answer_text", "retrieve_hardware_docs"]

@@ -18,7 +18,7 @@ from kernelevolve.knowledge.ingestion.markdown import read_markdown, read_text
 from kernelevolve.knowledge.ingestion.pdf import read_pdf
 from kernelevolve.knowledge.ingestion.reader import ReadFile, UnreadableFileError
 from kernelevolve.knowledge.passages import passages_of
-from kernelevolve.knowledge.platform_names import resolve_platform, slug
+from kernelevolve.knowledge.platform_names import resolve_or_own, slug
 from kernelevolve.knowledge.vocabulary import ANY, PLATFORM_PARENTS, Kind
 
 LARGEST_FILE = 256 << 20
@@ -194,10 +194,7 @@ def own_platforms(names: Sequence[str]) -> tuple[str, ...]:
             continue
         if not slug(name):
             raise KnowledgeError(f"{name!r} is no name for a platform: use letters, digits and _.")
-        try:
-            found.append(resolve_platform(name))
-        except KnowledgeError:
-            found.append(slug(name))
+        found.append(resolve_or_own(name))
     if not found:
         raise KnowledgeError(
             "Say what the documents hold for with --platform: "

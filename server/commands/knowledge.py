@@ -16,7 +16,7 @@ from kernelevolve.knowledge.base import URI, KnowledgeBase
 from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.knowledge.ingestion.files import IngestionReport, add_files
 from kernelevolve.knowledge.store import where_clause
-from kernelevolve.knowledge.vocabulary import Kind, nearest
+from kernelevolve.knowledge.vocabulary import Kind, checked_kinds, nearest
 from kernelevolve.server.rendering import stderr_console, table
 
 _ADDABLE = (Kind.HARDWARE, Kind.GUIDANCE, Kind.CONSTRAINT, Kind.SAMPLE)
@@ -82,10 +82,7 @@ def remove(state: Path, documents: Sequence[str]) -> None:
 def list_documents(state: Path, platforms: Sequence[str], kinds: Sequence[str]) -> list[dict[str, Any]]:
     """Every document as JSON values, by id."""
     base = opened(state)
-    for kind in kinds:
-        if kind not in [entry.value for entry in Kind]:
-            raise KnowledgeError(f"There is no kind {kind!r}.{nearest(kind, [entry.value for entry in Kind])}")
-    where = where_clause(base.resolve(platforms), [Kind(kind) for kind in kinds])
+    where = where_clause(base.resolve(platforms), checked_kinds(kinds))
     heads = base.store.select("position = 0" + (f" AND {where}" if where else ""))
     return [
         {

@@ -183,7 +183,7 @@ def test_a_killed_writers_half_document_is_mended_by_the_next_write(store: Knowl
     document = write("a", "Text about zebras.")
     store.put([write("b", "Other.")])
     # Killed between the two tables: the chunks are there, the passages are not.
-    rows = store._chunk_rows([(document, _passages(document))], {}, None)
+    rows = store._chunk_rows([(document, _passages(document))], lambda text: None, None)
     store._replace(store._chunk_table, store._chunk_schema, rows, [document.id])
 
     assert {hit.stored.passage.document_id for hit in Retriever(store).search("zebras", Filters(), 5)} == {"user/b"}
