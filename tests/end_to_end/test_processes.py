@@ -64,7 +64,11 @@ def test_ctrl_c_leaves_no_process_and_no_lock(tmp_path: Path, scale_task: Path) 
     name, value = marker.split("=")
     command = [sys.executable, "-m", "kernelevolve.server.command_line", "verify", str(scale_task), str(candidate)]
     command += ["--state", str(tmp_path / "state")]
-    process = subprocess.Popen(command, env={**os.environ, name: value}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env={**os.environ, name: value}, stderr=subprocess.PIPE, text=True,
+        # A shell that starts the tests in the background has them ignore Ctrl-C, and ignoring is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     scratch = tmp_path / "state" / "scratch"
     assert wait_until(lambda: list(scratch.glob("*/*/output.log")), 60), "the candidate never started"
     time.sleep(3.0)  # Long enough to be inside the endless loop, while the device lock is held.
