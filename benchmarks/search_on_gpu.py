@@ -72,6 +72,9 @@ def main() -> None:
     }
     del figures["summary"]["files"]
     (folder / "search.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    # The results are kept: in which folder of whose machine the task lay is no part of them.
+    for path in folder.iterdir():
+        path.write_text(path.read_text(encoding="utf-8").replace(f"{HERE.parent}/", ""), encoding="utf-8")
     print(f"{len(nodes)} candidates in {wall_s:.0f} s, best {curve[-1]:.3f}x; wrote {folder}")
 
 
