@@ -38,7 +38,7 @@ corpus: install
 # without an installation.
 view:
 	@mkdir -p .view/kernelevolve
-	@for folder in evaluation knowledge search tools server; do ln -sfn ../../$$folder .view/kernelevolve/$$folder; done
+	@for folder in evaluation knowledge profilers search tools server; do ln -sfn ../../$$folder .view/kernelevolve/$$folder; done
 
 # PYTHON must have torch for the GPU that is here; .venv usually holds a CPU build.
 bench-gpu: view

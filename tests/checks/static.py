@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 VIEW = ROOT / ".view"
-FOLDERS = ("evaluation", "knowledge", "search", "tools", "server")
+FOLDERS = ("evaluation", "knowledge", "profilers", "search", "tools", "server")
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""What compilers know: facts read from intermediate code and machine code, with no device."""
