@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check corpus view bench-gpu bench-gpu-search clean
+.PHONY: install demo test check corpus view bench-gpu bench-gpu-search bench-gpu-profiles clean
 
 install: $(VENV)/.installed
 
@@ -47,6 +47,10 @@ bench-gpu: view
 # A whole search on that GPU.
 bench-gpu-search: view
 	PYTHONPATH=$(CURDIR)/.view:$$PYTHONPATH $(PYTHON) benchmarks/search_on_gpu.py $(BENCH_ARGUMENTS)
+
+# Kernels with planted bottlenecks, profiled on that GPU.
+bench-gpu-profiles: view
+	PYTHONPATH=$(CURDIR)/.view:$$PYTHONPATH $(PYTHON) benchmarks/profiles_on_gpu.py $(BENCH_ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) .view build *.egg-info demo

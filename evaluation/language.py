@@ -15,6 +15,7 @@ from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import PlatformError
 from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.platform import Platform
 from kernelevolve.evaluation.plug_ins import load_plug_ins
 from kernelevolve.evaluation.resources import KernelResources
@@ -84,6 +85,25 @@ class Language(abc.ABC):
             CandidateError: the compiler refused the source; `log` holds what it said.
             PlatformError: there is no compiler here.
         """
+
+    def code(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> list[KernelCode]:
+        """Compile ahead of time and hand over what the compiler made of each kernel, stage by stage.
+
+        Args:
+            candidate: what to compile.
+            platform: what to compile it for.
+            scratch: folder of this candidate alone.
+            limit_s: seconds it may take.
+
+        Raises:
+            CandidateError: the compiler refused the source.
+            PlatformError: there is no compiler here, or this language has nothing to show.
+        """
+        raise PlatformError(
+            Finding.LANGUAGE_ON_PLATFORM,
+            f"{self.name} has no static view.",
+            "Profile it where the device is.",
+        )
 
     @abc.abstractmethod
     def load(self, artifact: Artifact, interpret: bool) -> Callable[..., Any]:

@@ -118,6 +118,12 @@ class CaseTiming(Contract):
     """Timed calls on each side."""
     floor_ms: float | None = None
     """Least time the hardware allows for this case by the roofline, milliseconds."""
+    moved_bytes: float | None = None
+    """Bytes that one call must move through device memory."""
+    moved_bytes_source: str = ""
+    """Who says so: `task`, or `inputs and outputs` where each is counted once."""
+    flops: float | None = None
+    """Operations of one call, where the task says."""
 
 
 class SpeedSummary(Contract):

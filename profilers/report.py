@@ -204,11 +204,9 @@ class Scope(Contract):
     name: str
     """Name of the stretch."""
     cycles: float
-    """Mean cycles of one pass through it in one warp."""
+    """Cycles that one warp spends in it, all passes together; mean over the warps."""
     share: float
-    """Its share of the kernel's cycles in the warps that were traced, 0 to 1."""
-    count: int
-    """Passes that were seen."""
+    """Its cycles over those of the longest stretch of the kernel, 0 to 1. Loops contain the lines in them."""
 
 
 class KernelMeasurement(Contract):
@@ -317,7 +315,7 @@ class RooflinePoint(Contract):
     bound: str
     """`memory` or `compute`: the limit that a perfect kernel would hit."""
     share_of_sheet: float | None = None
-    """Time that the spec sheet's limits need over the time taken, 0 to 1."""
+    """Time that the spec sheet's limits need over the time taken; above 1 only where data stay in a cache."""
     share_of_measured: float | None = None
     """The same against ceilings measured on this device."""
 
@@ -348,6 +346,7 @@ class BottleneckKind(StrEnum):
     CACHE_MISSES = "cache_misses"
     BARRIER_STALLS = "barrier_stalls"
     LOAD_IMBALANCE = "load_imbalance"
+    LOW_PARALLELISM = "low_parallelism"
     NOT_VECTORIZED = "not_vectorized"
     ENGINE_STALLS = "engine_stalls"
     LATENCY_BOUND = "latency_bound"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Protocol
 
+from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.verdict import PlatformVerdict
 from kernelevolve.knowledge.situation import Situation, situation_of
@@ -20,8 +23,27 @@ _FAILURES = 4
 _LOG = 1500
 """Characters of a compiler's output; the first error matters, what follows from it does not."""
 
-Advise = Callable[[Situation, int], str]
-"""Deep search in the knowledge base: passages for a situation, as text within a budget of tokens."""
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a correct candidate takes the time it takes."""
+
+    text: str
+    """The diagnosis with its evidence and what to try; empty where nothing is known."""
+    bottlenecks: tuple[str, ...] = ()
+    """The same in the words of the knowledge base, the most costly first."""
+
+
+class Advise(Protocol):
+    """What stands behind a prompt besides the search itself."""
+
+    def __call__(self, situation: Situation, budget_tokens: int) -> str:
+        """Deep search in the knowledge base: passages for a situation, as text within a budget of tokens."""
+
+    def explain(self, task: str, platform: str, candidate: Candidate) -> Explanation:
+        """Profile a correct candidate, without running it."""
+
+
 _KNOWLEDGE_SHARE = 6
 """Passages get this part of the whole budget: the candidate and what was tried matter more."""
 
@@ -52,7 +74,7 @@ def compose(
         search: the search.
         order: which candidate is wanted.
         budget_tokens: for the whole text; the search's own if not given.
-        advise: the knowledge base; without it the prompt has no such part.
+        advise: the knowledge base and the profilers; without them the prompt has no such parts.
     """
     with store.snapshot():
         return _compose(store, search, order, budget_tokens or search.options.prompt_tokens, advise)
@@ -85,13 +107,23 @@ def _compose(store: Reader, search: SearchRecord, order: Order, budget_tokens: i
         source = _fenced(store.candidate(leader).source, leader.language)
         drafts.append(Draft(f"The best so far, for comparison: {_name(leader)}", source, 1.5))
     if advise is not None:
-        advice = _advice(store, search, order, parents, advise, budget_tokens // _KNOWLEDGE_SHARE)
+        why = Explanation("")
+        if parents and parents[0].status is Status.CORRECT and remembers:
+            why = advise.explain(search.task, search.platform, sources[parents[0]])
+            drafts.append(Draft(f"Why {_name(parents[0])} takes the time it takes", why.text, 2))
+        advice = _advice(store, search, order, parents, advise, budget_tokens // _KNOWLEDGE_SHARE, why.bottlenecks)
         drafts.append(Draft("Knowledge for this situation", advice, 1.5))
     return fit(drafts, budget_tokens)
 
 
 def _advice(
-    store: Reader, search: SearchRecord, order: Order, parents: Sequence[Node], advise: Advise, budget_tokens: int
+    store: Reader,
+    search: SearchRecord,
+    order: Order,
+    parents: Sequence[Node],
+    advise: Advise,
+    budget_tokens: int,
+    bottlenecks: tuple[str, ...],
 ) -> str:
     """What the knowledge base has for where the author stands; the context memory above decides what is asked."""
     entry = None
@@ -99,6 +131,9 @@ def _advice(
         entry = (store.confirmation(parents[0]) or store.verdict(parents[0])).of(search.platform)
     language = parents[0].language if parents else "triton"
     situation = situation_of(search.platform, language, store.brief(search) or search.task, entry)
+    # What a profile found is surer than what a verdict lets one guess.
+    found = tuple(dict.fromkeys((*bottlenecks, *situation.bottlenecks)))
+    situation = situation.model_copy(update={"bottlenecks": found})
     return advise(situation, budget_tokens)
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.resources import KernelResources
 from kernelevolve.evaluation.verdict import PlatformVerdict, Verdict
+from kernelevolve.profilers.plots import roofline_svg, timeline_svg
+from kernelevolve.profilers.report import ProfileReport
 from kernelevolve.search.curve import search_curve
 from kernelevolve.search.fitness import mean_ms
 from kernelevolve.search.memory import verdict_lines, what_changed
@@ -59,13 +62,19 @@ class _Branch:
     receipt: str
 
 
-def render_report(store: Reader, search_id: str, resources: Sequence[KernelResources] = ()) -> str:
+def render_report(
+    store: Reader,
+    search_id: str,
+    resources: Sequence[KernelResources] = (),
+    profile: ProfileReport | None = None,
+) -> str:
     """The report as HTML text.
 
     Args:
         store: where the search lives.
         search_id: the search; it need not have ended.
         resources: what the winner takes on targets it was compiled for apart from the search.
+        profile: why the winner takes the time it takes.
 
     Raises:
         SearchError: there is no such search.
@@ -98,6 +107,9 @@ def render_report(store: Reader, search_id: str, resources: Sequence[KernelResou
         diff=_diff(before, source, "" if start is None else start.name, "" if best is None else best.name),
         refusals=[_refusal(store, node, search.platform) for node in refused],
         resources=[*(entry.resources if entry is not None else ()), *resources],
+        profile=profile,
+        roofline=None if profile is None or not profile.roofline else Markup(roofline_svg(profile.roofline)),
+        timeline=None if profile is None or profile.timeline is None else Markup(timeline_svg(profile.timeline)),
         receipt=None if verdict is None else _pretty(verdict.receipt.model_dump(mode="json")),
     )
 

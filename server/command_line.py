@@ -73,8 +73,69 @@ def verify(
 
 
 @app.command()
-def platforms(as_json: JsonFlag = False) -> None:
+def profile(
+    task: Annotated[str, typer.Argument(help="Task file or folder, or aten::<operator>.")],
+    candidate: Annotated[Path, typer.Argument(help="Candidate file: .py, .cpp, .cu.")],
+    platform: Annotated[
+        str, typer.Option("--platform", "-p", help="e.g. cuda:sm_90; its device need not be here.")
+    ] = "cpu",
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="static, timeline, proton, counters, rocprof, perf or a plug-in; repeat. Default: all that fit."
+        ),
+    ] = None,
+    case: Annotated[str | None, typer.Option(help="Case to run. Default: the heaviest.")] = None,
+    more: Annotated[bool, typer.Option("--more", help="Collect a second, larger set of counters.")] = False,
+    language: Annotated[str | None, typer.Option(help="Language, where the suffix does not say.")] = None,
+    limit: Annotated[float, typer.Option(min=0.1, help="Seconds one run of the profiled process may take.")] = 120.0,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say why a kernel takes the time it takes, on what evidence, and what to try; without its device from its code."""
+    from kernelevolve.server.commands.profile import profile_view, run_profile
+
+    with reported(as_json):
+        report = run_profile(
+            task,
+            candidate,
+            platform,
+            language,
+            tuple(part or ()),
+            case,
+            more,
+            limit,
+            state_folder(state),
+            quiet=as_json,
+        )
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        Console().print(profile_view(report, state_folder(state)))
+
+
+@app.command()
+def platforms(
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure bandwidth and matrix rates of the devices that are here.")
+    ] = False,
+    platform: Annotated[
+        list[str] | None, typer.Option("--platform", "-p", help="With --calibrate: only these; repeat for more.")
+    ] = None,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
     """What can be judged here, how well, and what is missing for more."""
+    if calibrate:
+        from kernelevolve.server.commands.profile import ceilings_view, run_calibrate
+
+        with reported(as_json):
+            found = run_calibrate(platform or [], state_folder(state))
+        if as_json:
+            print_json([entry.model_dump(mode="json") for entry in found])
+        else:
+            Console().print(ceilings_view(found))
+        return
     from kernelevolve.server.rendering import platforms_view
     from kernelevolve.tools.list_platforms import available_platforms
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,15 @@ class Cancellation:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._judge: Judge | None = None
+        self._others: list[Callable[[], None]] = []
         self._cancelled = False
+
+    def also(self, end: Callable[[], None]) -> None:
+        """Name something else that ends when the call does, such as a process beside the judge."""
+        with self._lock:
+            self._others.append(end)
+            if self._cancelled:
+                end()
 
     def bind(self, judge: Judge) -> None:
         """Name the judge that works for the call."""
@@ -31,6 +39,8 @@ class Cancellation:
         """End the call: its judge hangs up, and everything that worked for it is killed."""
         with self._lock:
             self._cancelled = True
+            for end in self._others:
+                end()
             if self._judge is not None:
                 self._judge.abort()
 

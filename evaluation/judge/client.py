@@ -16,12 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import KernelEvolveError, TaskError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.host import READY
 from kernelevolve.evaluation.judge.request import JudgeRequest
+from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.verdict import Verdict
 
 Progress = Callable[[str, float], None]
@@ -145,6 +147,26 @@ class Judge:
         with self._lock:
             described: dict[str, Any] = self._reply(self._send({"do": "describe_task", "task": task}), None)["task"]
         return described
+
+    def code(self, task: str, candidate: Candidate, platform: str, limit_s: float = 60.0) -> list[KernelCode]:
+        """Compile a candidate for a platform, which need not be here, and read what the compiler made of it.
+
+        Args:
+            task: see `JudgeRequest.task`; its heaviest case decides what the launches specialise for.
+            candidate: what to compile.
+            platform: platform name.
+            limit_s: seconds it may take.
+
+        Returns:
+            One entry for each kernel that is launched (Triton) or defined (C++, CUDA).
+
+        Raises:
+            KernelEvolveError: it does not compile, or a compiler is missing.
+        """
+        with self._lock:
+            body = {"do": "code", "task": task, "candidate": candidate.model_dump(mode="json"), "platform": platform}
+            reply = self._reply(self._send({**body, "limit_s": limit_s}), None)
+        return [KernelCode.model_validate(entry) for entry in reply["code"]]
 
     def ping(self) -> int:
         """Process id of the judge, which answers when it has nothing else to do."""

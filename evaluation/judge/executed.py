@@ -227,7 +227,8 @@ class Execution:
             return False
         walls = worker.ask("wall", limit, count=min(10, 2 * calls))
         self._outcome.samples[case.name] = samples
-        return self._record(case, dtype, expected, samples, median(_claimed_times(walls, min(10, 2 * calls))))
+        wall_ms = median(_claimed_times(walls, min(10, 2 * calls)))
+        return self._record(case, dtype, nbytes, expected, samples, wall_ms)
 
     def _plan_rounds(self, slowest_ms: float, budget_s: float) -> tuple[int, int]:
         """Calls in a round and rounds: as many as asked, unless the slowest side would outlast its budget."""
@@ -351,13 +352,20 @@ class Execution:
         return False
 
     def _record(
-        self, case: Case, dtype: str, expected: Any, samples: dict[str, list[list[float]]], wall_ms: float
+        self,
+        case: Case,
+        dtype: str,
+        input_bytes: int,
+        expected: Any,
+        samples: dict[str, list[list[float]]],
+        wall_ms: float,
     ) -> bool:
         mine = _per_round(samples["candidate"])
         program = self._state.program
-        moved = program.bytes(case)
-        if moved is None:
-            moved = float(sum(tensor.numel() * tensor.element_size() for tensor in expected.outputs))
+        output_bytes = float(sum(tensor.numel() * tensor.element_size() for tensor in expected.outputs))
+        stated = program.bytes(case)
+        # A kernel may get by with part of its inputs, so the floor counts outputs alone where the task says nothing.
+        moved = output_bytes if stated is None else stated
         floor = floor_ms(self._sheet, dtype, moved, program.flops(case))
         if floor is not None and median(mine) < SLACK * floor:
             self._outcome.refuse(
@@ -384,6 +392,9 @@ class Execution:
                     speed=interval.verdict(MARGIN[self._kind]),
                     calls=sum(map(len, samples["candidate"])),
                     floor_ms=floor,
+                    moved_bytes=input_bytes + output_bytes if stated is None else stated,
+                    moved_bytes_source="inputs and outputs" if stated is None else "task",
+                    flops=program.flops(case),
                 )
             )
         return True

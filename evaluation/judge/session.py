@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from kernelevolve.evaluation.errors import KernelEvolveError, PlatformError, TaskError
+from kernelevolve.evaluation.candidate import Candidate
+from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import evidence
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
@@ -137,6 +138,7 @@ class Session:
             handlers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
                 "judge": self._judge,
                 "check_task": self._check_task,
+                "code": self._code,
                 "describe_task": lambda body: {"task": self._task(body["task"], "cpu").task.model_dump(mode="json")},
                 "ping": lambda _body: {"pid": os.getpid()},
             }
@@ -261,7 +263,7 @@ class Session:
                 artifact = language.build(request.candidate, platform, worker.scratch, _BUILD_LIMIT_S)
                 artifact = _within_reach(artifact, worker.scratch)
             with prepared.phase("load"):
-                self._load(worker, artifact, state, request, interpret=False)
+                self._load(worker, artifact, state, request.limit_s, interpret=False)
             if language.name == "triton":
                 with prepared.phase("compile"):
                     shapes = shapes_for_compile(state)
@@ -286,7 +288,7 @@ class Session:
             artifact = language.build(request.candidate, platforms[0], scratch, _BUILD_LIMIT_S)
             worker = self._spawner.spawn("cpu", memory, scratch, _START_LIMIT_S)
             try:
-                self._load(worker, artifact, state, request, interpreted)
+                self._load(worker, artifact, state, request.limit_s, interpreted)
             except BaseException:
                 worker.close()
                 raise
@@ -329,17 +331,58 @@ class Session:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _load(
-        self, worker: WorkerHandle, artifact: Artifact, state: TaskState, request: JudgeRequest, interpret: bool
+        self, worker: WorkerHandle, artifact: Artifact, state: TaskState, limit_s: float, interpret: bool
     ) -> None:
         init = list(state.program.init_inputs()) if state.task.form == "kernelbench" else None
         worker.ask(
             "load",
-            min(request.limit_s, _START_LIMIT_S),
+            min(limit_s, _START_LIMIT_S),
             artifact=artifact.model_dump(mode="json"),
             interpret=interpret,
             init=init,
             seed=state.weight_seed,
         )
+
+    # -- code -----------------------------------------------------------------------------------------------------
+
+    def _code(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Compile a candidate for one platform and hand over what the compiler made of it. Nothing runs on a device."""
+        candidate = Candidate.model_validate(body["candidate"])
+        platform, language = get_platform(body["platform"]), get_language(candidate.language)
+        if not language.supports(platform):
+            raise PlatformError(
+                Finding.LANGUAGE_ON_PLATFORM,
+                f"{language.name} candidates have no code for {platform.name}.",
+                f"Languages there: {', '.join(platform.availability().levels) or 'none'}.",
+            )
+        language.read(candidate)
+        scratch = self._spawner.scratch_folder()
+        try:
+            if language.name != "triton":
+                code = language.code(candidate, platform, scratch, _BUILD_LIMIT_S)
+                return {"code": [entry.model_dump(mode="json") for entry in code]}
+            return {"code": self._triton_code(candidate, platform, body["task"], scratch, body["limit_s"])}
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _triton_code(
+        self, candidate: Candidate, platform: Platform, task: str, scratch: Path, limit_s: float
+    ) -> list[dict[str, Any]]:
+        """The candidate's host code runs with stand-in tensors, so this belongs in a worker."""
+        state = self._task(task, "cpu")
+        artifact = get_language("triton").build(candidate, platform, scratch, _BUILD_LIMIT_S)
+        worker = self._spawner.spawn("cpu", int(available_memory() * 0.8), scratch, _START_LIMIT_S)
+        try:
+            self._load(worker, artifact, state, limit_s, interpret=False)
+            reply = worker.ask("compile", limit_s, inputs=shapes_for_compile(state), targets=[platform.name], code=True)
+        finally:
+            worker.close()
+        compiled = reply["compiled"][platform.name]
+        if "failed" in compiled:
+            raise CandidateError(
+                Finding(compiled["finding"]), compiled["failed"], compiled["advice"], log=compiled["log"]
+            )
+        return list(compiled["code"])
 
     # -- judging --------------------------------------------------------------------------------------------------
 

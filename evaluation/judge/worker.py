@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from kernelevolve.evaluation.judge import sandbox
 from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
+from kernelevolve.evaluation.judge.intervals import covered
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
 from kernelevolve.evaluation.tasks.program import seeded
@@ -356,9 +357,18 @@ class _Worker:
             extra = []
         return [*arguments, *extra], keywords
 
-    def _compile(self, descriptors: tuple[int, ...], inputs: dict[str, Any], targets: list[str]) -> dict[str, Any]:
-        """Cross-compile every Triton kernel the candidate launches for these inputs; say what each takes."""
-        from kernelevolve.evaluation.languages.triton_launches import compile_all
+    def _compile(
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], targets: list[str], code: bool = False
+    ) -> dict[str, Any]:
+        """Cross-compile every Triton kernel the candidate launches for these inputs; say what each takes.
+
+        Args:
+            descriptors: none.
+            inputs: shapes of the inputs.
+            targets: platform names.
+            code: also hand over what the compiler made of each kernel, stage by stage.
+        """
+        from kernelevolve.evaluation.languages.triton_launches import compile_all, kernel_code
         from kernelevolve.evaluation.platforms.artifacts import read_resources
 
         assert self._entry is not None
@@ -378,6 +388,8 @@ class _Worker:
                 continue
             built = [kernel for kernel in kernels if not isinstance(kernel, KernelEvolveError)]
             compiled[target] = {"resources": [read_resources(kernel).model_dump(mode="json") for kernel in built]}
+            if code:
+                compiled[target]["code"] = [kernel_code(kernel).model_dump(mode="json") for kernel in built]
             notes.extend(note for kernel in built for note in kernel.launch.notes)
         return {
             "compiled": compiled,
@@ -388,15 +400,6 @@ class _Worker:
     def _synchronize(self) -> None:
         if self._device != "cpu":
             torch.cuda.synchronize()
-
-
-def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Length of the union of intervals."""
-    total, reached = 0.0, -math.inf
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
 
 
 def _returned(value: Any) -> list[Any]:

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from kernelevolve.evaluation.candidate import Candidate
+from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags
 from kernelevolve.evaluation.platform import Platform
 
@@ -53,6 +55,12 @@ class CppLanguage(NativeLanguage):
     def default_flags(self, platform: Platform) -> list[str]:
         """Optimised, C++17, OpenMP."""
         return list(_DEFAULT_FLAGS)
+
+    def code(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> list[KernelCode]:
+        """Machine code with source lines, and what the vectoriser says."""
+        from kernelevolve.evaluation.languages.cpp_code import kernel_code
+
+        return kernel_code(candidate, scratch, limit_s)
 
     def compile(self, job: CompileJob) -> None:
         """Compile and link apart."""

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import PlatformError
+from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags
 from kernelevolve.evaluation.platform import Platform
-from kernelevolve.evaluation.platforms.artifacts import read_cubin_resources, with_occupancy
+from kernelevolve.evaluation.platforms.artifacts import read_cubin_resources, read_cubins, with_occupancy
 from kernelevolve.evaluation.platforms.cuda import CudaPlatform
+from kernelevolve.evaluation.platforms.disassembly import disassemble
 from kernelevolve.evaluation.resources import KernelResources
 
 _LAUNCH_BOUNDS = re.compile(r"__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*(?:void\s+)?(\w+)\s*\(")
@@ -38,15 +40,32 @@ class CudaLanguage(NativeLanguage):
     )
 
     def default_flags(self, platform: Platform) -> list[str]:
-        """Optimised, C++17, for one architecture."""
+        """Optimised, C++17, for one architecture; with line numbers, which change no instruction."""
         assert isinstance(platform, CudaPlatform)
-        return ["-O3", "-std=c++17", "-Xcompiler", "-fPIC", *platform.nvcc_arch_flags()]
+        return ["-O3", "-std=c++17", "-lineinfo", "-Xcompiler", "-fPIC", *platform.nvcc_arch_flags()]
 
     def compile(self, job: CompileJob) -> None:
         """Compile and link in one command."""
         include, link = tvm_flags()
         header = ["-include", str(job.header())]
         job.run([job.compiler, *job.flags, *include, *header, "-shared", job.unit.name, "-o", job.library.name, *link])
+
+    def code(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> list[KernelCode]:
+        """The machine code of every `__global__` function, disassembled; launches and grids are not known."""
+        artifact = self.build(candidate, platform, scratch, limit_s)
+        assert artifact.library is not None
+        text = "\n".join(disassemble(cubin) for cubin in read_cubins(artifact.library))
+        return [
+            KernelCode(
+                kernel=resources.kernel,
+                target=platform.name,
+                language=self.name,
+                resources=resources,
+                stages={"sass": text},
+                notes=artifact.notes,
+            )
+            for resources in artifact.resources
+        ]
 
     def inspect(self, candidate: Candidate, library: Path) -> tuple[list[KernelResources], list[str]]:
         """Read the machine code; occupancy where `__launch_bounds__` says the block size."""

@@ -150,7 +150,7 @@ class NativeLanguage(Language):
                 f"Use a platform of: {', '.join(self.families)}.",
             )
         entry = self.read(candidate)
-        compiler = self._find_compiler()
+        compiler = self.find_compiler()
         asked = self.asked_flags(candidate.source)
         flags = [*self.default_flags(platform), *asked]
         compiler_version = tool_version(compiler)
@@ -158,22 +158,16 @@ class NativeLanguage(Language):
             self.prelude, candidate.source, *flags, compiler, compiler_version, version("apache-tvm-ffi"),
             _processor() if any("native" in flag for flag in flags) else "",
         )  # fmt: skip
-        cache_folder = Path(os.environ.get(CACHE_VARIABLE) or scratch.parent / "native-cache")
+        cache_folder = native_cache(scratch)
         library = cache_folder / "libraries" / f"{key}.so"
         record = library.with_suffix(".json")
         if not record.exists():
             library.parent.mkdir(parents=True, exist_ok=True)
-            source = f"kernel{self.suffix}"
-            (scratch / source).write_text(candidate.source, encoding="utf-8")
-            export = "" if _EXPORT.search(candidate.source) else "TVM_FFI_DLL_EXPORT_TYPED_FUNC(kernel, kernel);\n"
-            unit = scratch / f"unit{self.suffix}"
-            # The source keeps a file of its own, so that error messages name its lines and show them.
-            unit.write_text(f'#include "{source}"\n{export}', encoding="utf-8")
             job = CompileJob(
                 compiler=compiler,
                 flags=flags,
                 asked_flags=asked,
-                unit=unit,
+                unit=self.write_unit(candidate, scratch),
                 library=scratch / "kernel.so",
                 prelude=self.prelude,
                 cache_folder=cache_folder,
@@ -195,6 +189,20 @@ class NativeLanguage(Language):
             notes=tuple(content["notes"]),
             options={"compiler": compiler_version, "flags": flags},
         )
+
+    def write_unit(self, candidate: Candidate, scratch: Path) -> Path:
+        """Write the source and the translation unit around it, which exports `kernel`.
+
+        Returns:
+            The translation unit. The source keeps a file of its own, `kernel` with the language's suffix, so that
+            messages and line tables name its lines.
+        """
+        source = f"kernel{self.suffix}"
+        (scratch / source).write_text(candidate.source, encoding="utf-8")
+        export = "" if _EXPORT.search(candidate.source) else "TVM_FFI_DLL_EXPORT_TYPED_FUNC(kernel, kernel);\n"
+        unit = scratch / f"unit{self.suffix}"
+        unit.write_text(f'#include "{source}"\n{export}', encoding="utf-8")
+        return unit
 
     def load(self, artifact: Artifact, interpret: bool) -> Callable[..., Any]:
         """Load the library.
@@ -220,7 +228,12 @@ class NativeLanguage(Language):
 
         return kernel
 
-    def _find_compiler(self) -> str:
+    def find_compiler(self) -> str:
+        """Path of the compiler.
+
+        Raises:
+            PlatformError: it is not here, or TVM's headers are not.
+        """
         if find_spec("tvm_ffi") is None:
             raise PlatformError(
                 Finding.COMPILER_MISSING, "apache-tvm-ffi is not installed.", "pip install apache-tvm-ffi."
@@ -330,6 +343,11 @@ class CompileJob:
             "Fix the first error; line numbers are those of your source.",
             log="\n".join(lines[start : start + _LOG_LINES])[:_LOG_CHARACTERS],
         )
+
+
+def native_cache(scratch: Path) -> Path:
+    """The folder of built libraries and precompiled headers."""
+    return Path(os.environ.get(CACHE_VARIABLE) or scratch.parent / "native-cache")
 
 
 def tvm_flags() -> tuple[list[str], list[str]]:

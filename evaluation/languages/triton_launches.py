@@ -26,6 +26,7 @@ from unittest import mock
 
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.languages.forked import Failure, in_children
 from kernelevolve.evaluation.platform import get_platform, known_platforms
 
@@ -436,6 +437,30 @@ def compile_all(
         name: [result.error() if isinstance(result, Failure) else result for result in results]
         for name, results in outcome.items()
     }
+
+
+def kernel_code(compiled: CompiledKernel) -> KernelCode:
+    """What the compiler made of one launch, stage by stage; on NVIDIA with the machine code disassembled.
+
+    Raises:
+        PlatformError: nvdisasm is missing or cannot read the machine code.
+    """
+    from kernelevolve.evaluation.platforms.artifacts import read_resources
+    from kernelevolve.evaluation.platforms.disassembly import disassemble
+
+    stages = dict(compiled.asm)
+    if compiled.target.startswith("cuda:"):
+        stages["sass"] = disassemble(compiled.artifact)
+    return KernelCode(
+        kernel=compiled.kernel,
+        target=compiled.target,
+        language="triton",
+        resources=read_resources(compiled),
+        grid=compiled.launch.grid,
+        calls=compiled.launch.calls,
+        stages=stages,
+        notes=compiled.launch.notes,
+    )
 
 
 def precompile(entry: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:

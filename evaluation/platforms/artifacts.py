@@ -120,6 +120,17 @@ def read_cubin_resources(path: Path) -> list[KernelResources]:
     return found
 
 
+def read_cubins(library: Path) -> list[bytes]:
+    """The cubins in a shared library that nvcc built.
+
+    Raises:
+        PlatformError: cuobjdump is missing or cannot read the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _run([_path_first(), "--extract-elf", "all", str(library.resolve())], Path(folder))
+        return [cubin.read_bytes() for cubin in sorted(Path(folder).glob("*.cubin"))]
+
+
 def with_occupancy(resources: KernelResources, threads_per_block: int) -> KernelResources:
     """The same resources with the occupancy that a block size gives (NVIDIA; static shared memory only)."""
     architecture = resources.target.partition(":")[2]

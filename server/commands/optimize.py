@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from kernelevolve.evaluation.candidate import SUFFIXES, Candidate
-from kernelevolve.evaluation.errors import TaskError
+from kernelevolve.evaluation.errors import KernelEvolveError, TaskError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge
+from kernelevolve.evaluation.platform import Level
 from kernelevolve.evaluation.task import Task
+from kernelevolve.profilers.profile import ProfileRequest
+from kernelevolve.profilers.report import Part, PartState, ProfileReport
 from kernelevolve.search.brief import brief_of
 from kernelevolve.search.driver import optimize, resume
 from kernelevolve.search.engine import SearchSummary
@@ -43,7 +46,11 @@ from kernelevolve.server.commands.knowledge import opened
 from kernelevolve.server.rendering import stderr_console, table, timings_view
 from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.tools.advice import Advisor
+from kernelevolve.tools.profile_kernel import profiled
 from kernelevolve.tools.searches import default_language, describe, starting_points
+
+_PARTS = {True: ("static", "perf"), False: ("static", "timeline")}
+"""Whether it is a CPU → parts of the winner's profile."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,9 @@ def run_optimize(arguments: OptimizeArguments, quiet: bool) -> dict[str, Any]:
     ):
         kind = arguments.synthesizer if arguments.resume is None else store.search(arguments.resume).synthesizer
         author: Synthesizer = synthesizer_for(kind, **arguments.endpoint)
-        advise = Advisor(lambda: opened(arguments.state)) if author.reads_prompt else None
+        advise = None
+        if author.reads_prompt:
+            advise = Advisor(lambda: opened(arguments.state), lambda: nullcontext(judge), arguments.state)
         with _live(quiet, options) as on_event:
             if arguments.resume is not None:
                 summary = resume(arguments.resume, judge, store, options, on_event, synthesizer=author, advise=advise)
@@ -91,7 +100,8 @@ def run_optimize(arguments: OptimizeArguments, quiet: bool) -> dict[str, Any]:
                     task, arguments.platform, points, judge, store, options, on_event, policy=arguments.policy,
                     synthesizer=author, brief=brief_of(described), advise=advise,
                 )  # fmt: skip
-        files = write_files(store, summary, arguments.output)
+            profile = _winner_s_profile(judge, store, summary, arguments.state, on_event)
+        files = write_files(store, summary, arguments.output, profile)
         if not quiet:
             show_summary(store, summary, files)
     return {**summary.model_dump(mode="json"), "files": {name: str(path) for name, path in files.items()}}
@@ -163,12 +173,38 @@ def node_line(node: Node) -> Text:
     return text
 
 
-def write_files(store: Reader, summary: SearchSummary, output: Path | None) -> dict[str, Path]:
+def _winner_s_profile(
+    judge: Judge, store: Reader, summary: SearchSummary, state: Path, on_event: Callable[[Event], None]
+) -> ProfileReport | None:
+    """Why the winner takes the time it still takes, by the parts that cost little; None where there is no winner.
+
+    Only the report wants it, so a profile that cannot be had is a line there and takes nothing else with it.
+    """
+    if summary.winner is None:
+        return None
+    candidate = store.candidate(summary.winner)
+    on_event(JudgeProgress(search_id=summary.search_id, candidate=candidate.name, stage="profiling", fraction=0.0))
+    request = ProfileRequest(
+        task=summary.task, candidate=candidate, platform=summary.platform, parts=_PARTS[summary.platform == "cpu"]
+    )
+    try:
+        return profiled(judge, request, state, None)
+    except KernelEvolveError as error:
+        return ProfileReport(
+            task=summary.task, candidate=candidate.name, language=candidate.language,
+            source_hash=candidate.source_hash, platform=summary.platform, level=Level.COMPILED, case="", dtype="",
+            parts=(Part(name="profile", state=PartState.FAILED, why=str(error)[:1000]),),
+        )  # fmt: skip
+
+
+def write_files(
+    store: Reader, summary: SearchSummary, output: Path | None, profile: ProfileReport | None = None
+) -> dict[str, Path]:
     """Write the winner, its verdict with the receipt, and the report."""
     folder = output or Path(f"kernelevolve-{summary.search_id}")
     folder.mkdir(parents=True, exist_ok=True)
     files = {"report": folder / "report.html"}
-    files["report"].write_text(render_report(store, summary.search_id), encoding="utf-8")
+    files["report"].write_text(render_report(store, summary.search_id, profile=profile), encoding="utf-8")
     if summary.winner is not None:
         candidate = store.candidate(summary.winner)
         suffix = next(suffix for suffix, language in SUFFIXES.items() if language == candidate.language)

@@ -1,0 +1,67 @@
+"""Where each case lies under the roofline, by the spec sheet and by ceilings measured on the device.
+
+Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore architectures", CACM
+52(4), 2009: a kernel takes at least its bytes over the bandwidth and its operations over the rate, whichever is more.
+"""
+
+from __future__ import annotations
+
+from kernelevolve.evaluation.platform import SpecSheet
+from kernelevolve.evaluation.verdict import CaseTiming
+from kernelevolve.profilers.ceilings import Ceilings
+from kernelevolve.profilers.report import Ceiling, RooflinePoint
+
+_RATE_OF = {"float32": ("tf32", "float32")}
+"""dtype → units that could serve it, best first: an fp32 task may use TF32 where its tolerance allows."""
+
+
+def roofline_point(timing: CaseTiming, dtype: str, sheet: SpecSheet, measured: Ceilings | None) -> RooflinePoint | None:
+    """Place one timed case.
+
+    Args:
+        timing: the judge's times of the case.
+        dtype: dtype of the case's inputs.
+        sheet: the chip's numbers.
+        measured: what this device was seen to reach, if it was measured.
+
+    Returns:
+        The point; None where neither bytes nor operations are known, or the sheet has no bandwidth.
+    """
+    if timing.moved_bytes is None or sheet.memory_bandwidth is None:
+        return None
+    time_s = timing.candidate_ms * 1e-3
+    of_sheet = _ceilings(
+        sheet.memory_bandwidth.value, {k: v.value for k, v in sheet.peak_flops.items()}, dtype, "spec sheet"
+    )
+    of_device = _ceilings(measured.bandwidth, measured.rates, dtype, "measured") if measured else []
+    memory_s, compute_s = _least(of_sheet, timing.moved_bytes, timing.flops)
+    least_measured = max(_least(of_device, timing.moved_bytes, timing.flops)) if of_device else None
+    return RooflinePoint(
+        case=timing.case,
+        dtype=dtype,
+        time_s=time_s,
+        bytes=timing.moved_bytes,
+        bytes_source=timing.moved_bytes_source,
+        flops=timing.flops,
+        intensity=timing.flops / timing.moved_bytes if timing.flops and timing.moved_bytes else None,
+        ceilings=(*of_sheet, *of_device),
+        bound="compute" if compute_s > memory_s else "memory",
+        share_of_sheet=max(memory_s, compute_s) / time_s,
+        share_of_measured=least_measured / time_s if least_measured is not None else None,
+    )
+
+
+def _ceilings(bandwidth: float, rates: dict[str, float], dtype: str, source: str) -> list[Ceiling]:
+    found = [Ceiling(kind="bandwidth", value=bandwidth, name="device memory", source=source)]
+    for name in _RATE_OF.get(dtype, (dtype,)):
+        if name in rates:
+            found.append(Ceiling(kind="rate", value=rates[name], name=f"{name} matrix products", source=source))
+            break
+    return found
+
+
+def _least(ceilings: list[Ceiling], moved_bytes: float, flops: float | None) -> tuple[float, float]:
+    """Seconds that the bytes and the operations need at least."""
+    bandwidth = next(entry.value for entry in ceilings if entry.kind == "bandwidth")
+    rate = next((entry.value for entry in ceilings if entry.kind == "rate"), None)
+    return moved_bytes / bandwidth, flops / rate if flops and rate else 0.0
