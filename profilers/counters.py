@@ -100,7 +100,7 @@ MORE: dict[str, tuple[str, str, float]] = {
 """Collected besides when more is asked for; needs more passes."""
 
 _SAMPLES = "group:smsp__pcsamp_warp_stall_reasons"
-_MOST_KERNELS = 64
+_MOST_LAUNCHES = 24
 
 
 class CountersProfiler(Profiler):
@@ -126,7 +126,7 @@ class CountersProfiler(Profiler):
         asked += [_STALL.format(reason) for reason in STALLS] + [_SELECTED, _SAMPLES]
         wrapper = [
             "ncu", "--profile-from-start", "off", "--clock-control", "none", "--cache-control", "all",
-            "--import-source", "no", "--launch-count", str(_MOST_KERNELS), "--metrics", ",".join(asked),
+            "--import-source", "no", "--launch-count", str(_MOST_LAUNCHES), "--metrics", ",".join(asked),
             "--export", "{folder}/counters", "--force-overwrite",
         ]  # fmt: skip
         ended = subject.run("counters", wrapper)
@@ -207,8 +207,8 @@ def _read(report: Path, metrics: dict[str, tuple[str, str, float]], ended: Targe
     why = []
     if absent:
         why.append(f"This GPU or this ncu has no {', '.join(sorted(absent))}.")
-    if launched >= _MOST_KERNELS:
-        why.append(f"Only the first {_MOST_KERNELS} launches were counted.")
+    if launched >= _MOST_LAUNCHES:
+        why.append(f"Only the first {_MOST_LAUNCHES} launches were counted.")
     if failure(ended):
         why.append(failure(ended))
     return Observation(

@@ -54,13 +54,15 @@ def diagnose(report: ProfileReport, sheet: SpecSheet) -> tuple[Bottleneck, ...]:
 
 def _views(report: ProfileReport, sheet: SpecSheet) -> list[KernelView]:
     """The kernels with their weights; those that only move data are the host's affair (`LAYOUT_CONVERSION`)."""
-    measured = {entry.kernel: entry for entry in report.kernels}
+    moving = report.timeline.conversions if report.timeline else ()
     total = sum(_time(entry) * entry.calls for entry in report.kernels)
     codes = list(report.static)
     views = []
     for entry in report.kernels:
+        if entry.kernel in moving:
+            continue
         code = next((code for code in codes if same_kernel(code.kernel, entry.kernel)), None)
-        weight = _time(entry) * entry.calls / total if total else 1.0 / len(measured)
+        weight = _time(entry) * entry.calls / total if total else 1.0 / len(report.kernels)
         views.append(KernelView(entry.kernel, weight, code, entry, report, sheet))
     seen = [view.code for view in views]
     alone = [code for code in codes if not any(code is other for other in seen)]

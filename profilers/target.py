@@ -21,6 +21,9 @@ from typing import Any
 
 from kernelevolve.evaluation.judge.intervals import covered
 
+# Here, because once the walls stand this process may read its own packages no more.
+from kernelevolve.profilers.perf import PerfControl
+
 WARM_UP_S = 0.3
 """Seconds of calls before anything is recorded, so that clocks have risen."""
 _WARM_UP_CALLS = 50
@@ -267,8 +270,6 @@ def proton(target: Target, backend: str, output: str, scoped: bool = False) -> d
 
 def loop(target: Target, seconds: float = 1.0) -> dict[str, Any]:
     """Call for some time, with the tool's counting on for just that stretch (Linux perf)."""
-    from kernelevolve.profilers.perf import PerfControl
-
     target.warm_up()
     control = PerfControl.from_environment()
     calls = 0

@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -188,8 +189,8 @@ def _readable() -> Iterable[Path]:
     ours = Path(__file__).resolve().parent.parent
     system = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/proc", "/sys")
     # Where the packages lie that a candidate may import, wherever the interpreter found them.
-    files = (getattr(sys.modules.get(name), "__file__", None) for name in ("torch", "numpy", "triton", "tvm_ffi"))
-    packages = (Path(file).parent.parent for file in files if file)
+    found = (find_spec(name) for name in ("torch", "numpy", "triton", "tvm_ffi"))
+    packages = (Path(spec.origin).parent.parent for spec in found if spec is not None and spec.origin)
     standard = Path(os.__file__).resolve().parent
     folders = {Path(name) for name in system} | {Path(sys.prefix), Path(sys.base_prefix), standard, ours, *packages}
     return sorted(path for path in folders if path.exists())

@@ -54,7 +54,9 @@ def _matrix_units(view: KernelView) -> Iterator[Bottleneck]:
     if not by_vector and not product and not multiplied:
         return
     where = by_vector[0].where if by_vector else None
-    fraction = 0.9 if not view.counted else 0.9 * (1.0 - view.number("matrix_unit_share"))
+    fraction = 0.9
+    if view.counted:
+        fraction = min(0.9 * (1.0 - view.number("matrix_unit_share")), 1.0 - view.number("dram_share"))
     evidence = [seen("matrix_instructions", code.mix.matrix, 1, "static", "<", where=where)]
     if product and point is not None:
         evidence.append(seen("intensity", point.intensity or 0.0, 50, "task", unit="FLOP/B"))
@@ -78,7 +80,7 @@ def _wide_dtype(view: KernelView) -> Iterator[Bottleneck]:
     code = view.code
     if code is None or view.report.dtype not in _HALF:
         return
-    wide = [entry for entry in code.matrix_operations if entry.input_dtype in _WIDE]
+    wide = [entry for entry in code.matrix_operations if entry.input_dtype in _WIDE and entry.unit != "fma"]
     if not wide:
         return
     peak = view.sheet.peak_flops
@@ -110,7 +112,8 @@ def _pipelining(view: KernelView) -> Iterator[Bottleneck]:
         waits = sum(view.number(f"stall.{reason}") for reason in ("long_scoreboard", "barrier", "short_scoreboard"))
         if waits < 0.3 or (not loop.matrix_operations and view.number("occupancy") > 0.5):
             return
-        share = waits * view.idle_share
+        # Where atomics are among the requests, part of the waiting is for them, and a pipeline does not help.
+        share = waits * view.idle_share * (1.0 - view.atomic_share)
         evidence.append(seen("memory_wait_share", waits, 0.3, "counters"))
     else:
         occupancy = code.resources.occupancy if code.resources and code.resources.occupancy is not None else 0.5
@@ -128,9 +131,10 @@ def _index_arithmetic(view: KernelView) -> Iterator[Bottleneck]:
     code = view.code
     if code is None or view.report.platform == "cpu" or code.mix.matrix:
         return
-    mix = code.loop_mix if code.loop_mix.total > 0.3 * code.mix.total else code.mix
+    # Once before a loop, a division costs nothing; compilers divide there by themselves, to count the iterations.
+    mix = code.loop_mix if code.loop_mix.total > 0.1 * code.mix.total else code.mix
     integer = (mix.integer + mix.conversion) / mix.total if mix.total else 0.0
-    divisions = code.mix.division or len(code.divisions)
+    divisions = len(code.divisions) if mix.division else 0
     where = code.divisions[0] if code.divisions else None
     if not divisions or integer < 0.4:
         return
@@ -138,13 +142,14 @@ def _index_arithmetic(view: KernelView) -> Iterator[Bottleneck]:
         busy = max(view.number("issue_share"), view.number("pipe_share.alu"), view.number("pipe_share.fma"))
         if busy < 0.4:
             return
-        share, source = integer * busy, "counters"
+        # However few instructions are left, the bytes still have to move.
+        share, source = min(integer * busy, 1.0 - view.number("dram_share")), "counters"
     else:
         share, source, busy = 0.8 * integer, "static", 0.0
     yield found(
         view, Kind.INDEX_ARITHMETIC, share,
-        f"{integer:.0%} of the instructions of {view.name} are integer arithmetic, with {divisions} divisions by "
-        f"values that are not known at compile time{line_of(where)}.",
+        f"{integer:.0%} of the instructions of {view.name} are integer arithmetic, with {divisions} lines that divide "
+        f"by values that are not known at compile time{line_of(where)}.",
         "Pass sizes as tl.constexpr, so that divisions become multiplications; put each dimension on a grid axis of "
         "its own; use 32-bit indices.",
         seen("integer_share", integer, 0.4, "static", where=where),

@@ -88,7 +88,7 @@ def _narrow(view: KernelView) -> Iterator[Bottleneck]:
     if narrow and share > 0.5:
         first = narrow[0][0]
         yield found(
-            view, Kind.NARROW_ACCESS, 0.5 * share,
+            view, Kind.NARROW_ACCESS, 0.6 * share * (1.0 - (first.vector_bytes or 0) / 4),
             f"Most accesses of {view.name} move {first.vector_bytes} bytes for each lane and instruction"
             f"{line_of(first.where)}.",
             "Load 16 bytes a lane: more elements for each thread, contiguous, aligned to 16 bytes.",
@@ -190,9 +190,7 @@ def _atomics(view: KernelView) -> Iterator[Bottleneck]:
         "partial results and sum them in a second pass."
     )
     if view.counted:
-        count = view.number("global_atomics") + view.number("global_atomic_returns")
-        requests = count + view.number("global_loads") + view.number("global_stores")
-        share = count / requests if requests else 0.0
+        share = view.atomic_share
         if share > 0.1:
             yield found(
                 view, Kind.ATOMIC_CONTENTION, max(share, 0.5) * max(0.0, 1.0 - view.number("dram_share")),

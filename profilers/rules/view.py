@@ -53,6 +53,13 @@ class KernelView:
         return max(0.0, 1.0 - max(self.number("compute_share"), self.number("memory_share")))
 
     @property
+    def atomic_share(self) -> float:
+        """Atomics among the accesses to device memory, by counters."""
+        atomics = self.number("global_atomics") + self.number("global_atomic_returns")
+        requests = atomics + self.number("global_loads") + self.number("global_stores")
+        return atomics / requests if requests else 0.0
+
+    @property
     def weights(self) -> list[tuple[GlobalAccess, float]]:
         """Accesses with the bytes that each stands for: a block's bytes times the runs of the loops around it."""
         accesses = self.code.accesses if self.code else ()

@@ -62,7 +62,8 @@ def read_code(code: KernelCode, source: str) -> StaticKernel:
         loops=tensor.loops,
         matrix_operations=tensor.matrix_operations,
         shared_conversions=tensor.shared_conversions,
-        divisions=_first(tensor.divisions),
+        # TTGIR tells divisions of whole tensors from those of one number for a block, which cost nothing.
+        divisions=_first(tensor.divisions if "ttgir" in code.stages else machine.division_lines),
         spill_lines=_first(machine.spill_lines),
         barrier_lines=_first(machine.barrier_lines),
         notes=tuple(dict.fromkeys([*code.notes, *tensor.notes, *machine.notes])),

@@ -1,30 +1,46 @@
-"""Mended: each dimension has an axis of the grid or of the tile, so that nothing is divided."""
+"""Mended: one block for each row of a window; a place is found once for all of its elements."""
 
 import torch
 import triton
 import triton.language as tl
 
+WINDOW = 8
+
 
 @triton.jit
-def split_kernel(x_ptr, out_ptr, batches, length, heads, depth, BLOCK_LENGTH: tl.constexpr, BLOCK_DEPTH: tl.constexpr):
-    position = tl.program_id(0) * BLOCK_LENGTH + tl.arange(0, BLOCK_LENGTH)[:, None]
-    head = tl.program_id(1)
+def window_kernel(
+    x_ptr,
+    out_ptr,
+    height,
+    width,
+    across,
+    CHANNELS: tl.constexpr,
+    SHIFT: tl.constexpr,
+    WINDOW: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    window = tl.program_id(0)
+    row = tl.program_id(1)
     batch = tl.program_id(2)
-    column = tl.arange(0, BLOCK_DEPTH)[None, :]
-    inside = (position < length) & (column < depth)
-    for which in tl.static_range(3):
-        source = (((batch * length + position) * 3 + which) * heads + head) * depth + column
-        target = (((which * batches + batch) * heads + head) * length + position) * depth + column
-        tl.store(out_ptr + target, tl.load(x_ptr + source, mask=inside, other=0.0), mask=inside)
+    y = (window // across * WINDOW + row + SHIFT) % height
+    first = window % across * WINDOW + SHIFT
+    columns = tl.arange(0, WINDOW)
+    lanes = tl.arange(0, BLOCK)
+    # Only the last window of a row wraps around.
+    x = tl.where(first + columns < width, first + columns, first + columns - width)
+    source = ((batch.to(tl.int64) * height + y) * width + x[:, None]) * CHANNELS + lanes[None, :]
+    inside = (lanes < CHANNELS)[None, :]
+    windows = tl.num_programs(0)
+    target = (((batch.to(tl.int64) * windows + window) * WINDOW + row) * WINDOW + columns[:, None]) * CHANNELS
+    tl.store(out_ptr + target + lanes[None, :], tl.load(x_ptr + source, mask=inside, other=0.0), mask=inside)
 
 
 def kernel(x):
-    batches, length, _, heads, depth = x.shape
-    out = torch.empty((3, batches, heads, length, depth), dtype=x.dtype, device=x.device)
-    block_depth = triton.next_power_of_2(depth)
-    block_length = max(1, 1024 // block_depth)
-    grid = (triton.cdiv(length, block_length), heads, batches)
-    split_kernel[grid](
-        x, out, batches, length, heads, depth, BLOCK_LENGTH=block_length, BLOCK_DEPTH=block_depth, num_warps=4
-    )
+    batch, height, width, channels = x.shape
+    across, down = width // WINDOW, height // WINDOW
+    out = torch.empty((batch * across * down, WINDOW, WINDOW, channels), dtype=x.dtype, device=x.device)
+    window_kernel[(across * down, WINDOW, batch)](
+        x, out, height, width, across, CHANNELS=channels, SHIFT=WINDOW // 2, WINDOW=WINDOW,
+        BLOCK=triton.next_power_of_2(channels), num_warps=4,
+    )  # fmt: skip
     return out

@@ -1,4 +1,4 @@
-"""Mended: the product runs in TF32, which is exact here."""
+"""Mended: the matrix units take the float16 operands as they are."""
 
 import torch
 import triton
@@ -22,7 +22,7 @@ def matmul_kernel(a_ptr, b_ptr, out_ptr, m, n, k, BLOCK_M: tl.constexpr, BLOCK_N
         left = k - start
         a = tl.load(a_ptrs, mask=(rows[:, None] < m) & (depth[None, :] < left), other=0.0)
         b = tl.load(b_ptrs, mask=(depth[:, None] < left) & (cols[None, :] < n), other=0.0)
-        accumulator = tl.dot(a, b, accumulator, input_precision="tf32")
+        accumulator = tl.dot(a, b, accumulator)
         a_ptrs += BLOCK_K
         b_ptrs += BLOCK_K * n
 
