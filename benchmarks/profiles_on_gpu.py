@@ -15,6 +15,7 @@ import json
 import re
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.platform import get_platform
 from kernelevolve.evaluation.platforms.nvml import nvml_devices
 from kernelevolve.profilers.ceilings import calibrate
-from kernelevolve.profilers.counters import FIRST
+from kernelevolve.profilers.counters import FIRST, PERCENT
+from kernelevolve.profilers.diagnosis import diagnose
 from kernelevolve.profilers.profile import ProfileRequest, profile
 from kernelevolve.profilers.report import ProfileReport
 from kernelevolve.profilers.subject import Subject, scratch_folder
@@ -45,6 +47,9 @@ def main() -> None:
         "--agreement", nargs="*", default=["redundant_pass", "no_matrix_units"], help="compared closely"
     )
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the results")
+    parser.add_argument(
+        "--merge", action="store_true", help="keep the recordings of kernels that are not run now, diagnosed anew"
+    )
     parser.add_argument("--minutes", type=float, default=9.0, help="begin no kernel after that")
     given = parser.parse_args()
     device = nvml_devices()[0]
@@ -52,6 +57,7 @@ def main() -> None:
     short = re.sub(r"[^a-z0-9]+", "", device.name.lower().replace("nvidia", ""))
     folder = given.output / short
     folder.mkdir(parents=True, exist_ok=True)
+    kept = _recorded(HERE / "results" / short, name) if given.merge else ({}, {})
     began = time.perf_counter()
     rows: list[dict[str, Any]] = []
     reports: dict[str, Any] = {}
@@ -61,18 +67,24 @@ def main() -> None:
         ceilings = calibrate(get_platform(name), state)
         with Judge(state, many_triton=True) as judge:
             for place in sorted(PLANTED.iterdir()):
-                if not (place / "task.py").is_file() or (given.only and place.name not in given.only):
+                if not (place / "task.py").is_file():
+                    continue
+                if given.only and place.name not in given.only:
+                    if place.name in kept[0]:
+                        rows.append(kept[0][place.name])
+                        reports[place.name] = kept[1][place.name]
                     continue
                 if time.perf_counter() - began > 60 * given.minutes:
                     rows.append({"planted": place.name, "error": "the time was up"})
                     continue
-                row, report = _one(judge, place, name, state)
+                row, report = _one(judge, place, name, state, place.name in given.agreement)
                 rows.append(row)
                 if report is not None:
                     reports[place.name] = report.model_dump(mode="json", exclude={"timeline": {"events"}})
                     print(f"--- {place.name}\n{profile_text(report)}\n", flush=True)
             for kind in given.agreement:
-                agreement.append(_agreement(judge, PLANTED / kind, name, state))
+                if kind in reports:
+                    agreement.append(_agreement(ProfileReport.model_validate(reports[kind]), PLANTED / kind, state))
     first = sum(row.get("first") == row["planted"] for row in rows)
     figures = {
         "device": device.name,
@@ -97,24 +109,48 @@ def _candidate(place: Path, stem: str) -> Candidate:
     return Candidate.from_file(next(path for path in place.glob(f"{stem}.*") if path.suffix in (".py", ".cu")))
 
 
-def _one(judge: Judge, place: Path, platform: str, state: Path) -> tuple[dict[str, Any], ProfileReport | None]:
+def _recorded(folder: Path, platform: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rows and reports of earlier runs, with the diagnosis that the rules of today come to."""
+    figures = json.loads((folder / "profiles.json").read_text(encoding="utf-8"))
+    reports = json.loads((folder / "reports.json").read_text(encoding="utf-8"))
+    sheet = get_platform(platform).spec_sheet()
+    rows = {}
+    for row in figures["kernels"]:
+        if row["planted"] in reports:
+            report = ProfileReport.model_validate(reports[row["planted"]])
+            report = report.model_copy(update={"bottlenecks": diagnose(report, sheet)})
+            reports[row["planted"]] = report.model_dump(mode="json")
+            rows[row["planted"]] = {**row, **_named(report)}
+    return rows, reports
+
+
+def _named(report: ProfileReport) -> dict[str, Any]:
+    return {
+        "first": report.bottlenecks[0].kind.value if report.bottlenecks else None,
+        "all": [f"{entry.kind.value} {entry.share:.2f}" for entry in report.bottlenecks],
+    }
+
+
+def _one(
+    judge: Judge, place: Path, platform: str, state: Path, closely: bool
+) -> tuple[dict[str, Any], ProfileReport | None]:
     task = str(place / "task.py")
-    row: dict[str, Any] = {"planted": place.name}
+    row: dict[str, Any] = {"planted": place.name, "measured": datetime.now(UTC).isoformat(timespec="minutes")}
+    parts = ("static", "timeline", *(("proton",) if closely else ()), "counters")
     try:
         began = time.perf_counter()
-        request = ProfileRequest(
-            task=task, candidate=_candidate(place, "slow"), platform=platform, parts=("static", "timeline", "counters")
-        )
+        request = ProfileRequest(task=task, candidate=_candidate(place, "slow"), platform=platform, parts=parts)
         report = profile(judge, request, state)
         row["profile_s"] = round(time.perf_counter() - began, 1)
         row["parts_s"] = {part.name: part.took_s for part in report.parts}
         row["not_done"] = {part.name: f"{part.state.value}: {part.why}" for part in report.parts if part.why}
-        row["first"] = report.bottlenecks[0].kind.value if report.bottlenecks else None
-        row["all"] = [f"{entry.kind.value} {entry.share:.2f}" for entry in report.bottlenecks]
+        row |= _named(report)
         row["slow_ms"] = report.candidate_ms
         asked = JudgeRequest(task=task, candidate=_candidate(place, "fixed"), platforms=(platform,), timed_calls=40)
         mended = judge.judge(asked).of(platform)
         row["fixed"] = mended.status.value
+        if mended.diagnosis is not None:
+            row["fixed_why"] = f"{mended.diagnosis.summary} {mended.diagnosis.where}"
         fixed_ms = next((timing.candidate_ms for timing in mended.timings if timing.case == report.case), None)
         if fixed_ms and report.candidate_ms:
             row["fixed_ms"], row["mending_helps"] = fixed_ms, round(report.candidate_ms / fixed_ms, 2)
@@ -124,16 +160,8 @@ def _one(judge: Judge, place: Path, platform: str, state: Path) -> tuple[dict[st
     return row, report
 
 
-def _agreement(judge: Judge, place: Path, platform: str, state: Path) -> dict[str, Any]:
+def _agreement(report: ProfileReport, place: Path, state: Path) -> dict[str, Any]:
     """Times of one kernel by every profiler, and its counters by ours and by ncu's own command line."""
-    task, candidate = str(place / "task.py"), _candidate(place, "slow")
-    request = ProfileRequest(
-        task=task, candidate=candidate, platform=platform, parts=("timeline", "proton", "counters")
-    )
-    try:
-        report = profile(judge, request, state)
-    except KernelEvolveError as error:
-        return {"kernel": place.name, "error": str(error)}
     kernel = report.kernels[0]
     found: dict[str, Any] = {
         "kernel": place.name,
@@ -153,8 +181,8 @@ def _agreement(judge: Judge, place: Path, platform: str, state: Path) -> dict[st
         found["time_over_judge"] = {name: round(value / judged, 4) for name, value in found["times_ms"].items()}
     with scratch_folder(state) as folder:
         subject = Subject(
-            task=task, candidate=candidate, platform=get_platform(platform), case=report.case, dtype=report.dtype,
-            folder=folder, compile_code=list,
+            task=str(place / "task.py"), candidate=_candidate(place, "slow"), platform=get_platform(report.platform),
+            case=report.case, dtype=report.dtype, folder=folder, compile_code=list,
         )  # fmt: skip
         names = [raw for raw, _unit, _factor in FIRST.values()]
         ended = subject.run(
@@ -167,13 +195,14 @@ def _agreement(judge: Judge, place: Path, platform: str, state: Path) -> dict[st
         printed = _csv_metrics((ended.folder / "output.log").read_text(encoding="utf-8", errors="replace"))
     ours = {metric.raw: metric.value for metric in kernel.metrics.values() if metric.source == "counters"}
     factors = {raw: factor for raw, _unit, factor in FIRST.values()}
-    compared = {
-        raw: round(ours[raw] / (value * factors[raw]), 4)
-        for raw, value in printed.items()
-        if raw in ours and raw in factors and value
+    pairs = {raw: (ours[raw], value * factors[raw]) for raw, value in printed.items() if raw in ours and raw in factors}
+    # Shares (factor of a per cent) may differ by a hundredth, everything else by three per cent.
+    found["counters_compared"] = len(pairs)
+    found["counters_off"] = {
+        raw: pair
+        for raw, pair in pairs.items()
+        if abs(pair[0] - pair[1]) > (0.01 if factors[raw] == PERCENT else 0.03 * abs(pair[1]))
     }
-    found["counters_compared"] = len(compared)
-    found["counters_off"] = {raw: ratio for raw, ratio in compared.items() if not 0.97 < ratio < 1.03}
     return found
 
 

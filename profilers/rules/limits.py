@@ -13,15 +13,16 @@ def _limits(view: KernelView) -> Iterator[Bottleneck]:
     if not view.counted:
         yield from _limit_by_roofline(view)
         return
-    memory, compute = view.number("dram_share"), max(view.number("compute_share"), view.number("matrix_unit_share"))
-    if memory >= 0.6 and memory >= compute:
+    memory, compute = view.number("memory_share"), view.number("compute_share")
+    if memory > 0.6 and memory >= compute:
+        where = "device memory" if view.number("dram_share") >= 0.6 else "its caches"
         yield found(
             view, Kind.MEMORY_BOUND, max(0.05, 1.0 - memory),
-            f"{view.name} keeps device memory {memory:.0%} busy.",
+            f"{view.name} keeps {where} {memory:.0%} busy.",
             "Move fewer bytes: fuse with what comes before and after, narrower dtypes, no repeated reads.",
-            seen("dram_share", memory, 0.6, "counters"),
+            seen("memory_share", memory, 0.6, "counters"),
         )  # fmt: skip
-    elif compute >= 0.6:
+    elif compute > 0.6:
         yield found(
             view, Kind.COMPUTE_BOUND, max(0.05, 1.0 - compute),
             f"{view.name} keeps the multiprocessors {compute:.0%} busy.",
@@ -43,7 +44,7 @@ def _limit_by_roofline(view: KernelView) -> Iterator[Bottleneck]:
     if point is None or share is None:
         return
     source = "roofline"
-    if share >= 0.6:
+    if share > 0.6:
         kind = Kind.MEMORY_BOUND if point.bound == "memory" else Kind.COMPUTE_BOUND
         yield found(
             view, kind, max(0.05, 1.0 - share),
