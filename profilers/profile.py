@@ -29,6 +29,7 @@ from kernelevolve.profilers.roofline import roofline_point
 from kernelevolve.profilers.subject import Subject, scratch_folder
 
 _TIMED_CALLS = 60
+_CANDIDATE_S_FAULT = (Status.COMPILE_ERROR, Status.RUNTIME_ERROR, Status.TIMEOUT, Status.RULE_VIOLATION)
 
 
 class ProfileRequest(Contract):
@@ -114,7 +115,8 @@ def profile(
             seen[profiler.name] = observation
     timings = [entry for entry in verdict.timings if entry.baseline == verdict.timings[0].baseline] if verdict else []
     sheet, ceilings = platform.spec_sheet(), known_ceilings(platform, state)
-    points = [roofline_point(timing, dtype, sheet, ceilings) for timing in timings]
+    placed = [roofline_point(timing, dtype, sheet, ceilings) for timing in timings]
+    points = tuple(point for point in placed if point is not None)
     mine = next((timing.candidate_ms for timing in timings if timing.case == case.name), None)
     report = ProfileReport(
         task=task.name,
@@ -130,9 +132,9 @@ def profile(
         static=tuple(entry for observation in seen.values() for entry in observation.static),
         kernels=merged([(name, observation.kernels) for name, observation in seen.items()]),
         timeline=next((entry.timeline for entry in seen.values() if entry.timeline is not None), None),
-        roofline=tuple(point for point in points if point is not None),
+        roofline=points,
         candidate_ms=mine,
-        notes=_notes(seen, ceilings is None and bool(points)),
+        notes=_notes(seen, ceilings is None and bool(timings), bool(points)),
     )
     return report.model_copy(update={"bottlenecks": diagnose(report, sheet)})
 
@@ -198,7 +200,7 @@ def _observe(profiler: Profiler, subject: Subject) -> tuple[Part, Observation]:
     except KernelEvolveError as error:
         if subject.cancelled.is_set():
             raise
-        if not profiler.runs_candidate and isinstance(error, CandidateError):
+        if not profiler.runs_candidate and error.status in _CANDIDATE_S_FAULT:
             raise  # It does not compile: nothing else will work either.
         observation = Observation(state=PartState.FAILED, why=f"{error.summary} {error.advice}".strip()[:1000])
     except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it must not take the rest with it
@@ -250,8 +252,9 @@ def _same(known: str, other: str) -> bool:
     return known == other or (bare(known) == bare(other) and ("<" not in known or "<" not in other))
 
 
-def _notes(seen: dict[str, Observation], uncalibrated: bool) -> tuple[str, ...]:
+def _notes(seen: dict[str, Observation], uncalibrated: bool, placed: bool) -> tuple[str, ...]:
     notes = [note for observation in seen.values() for note in observation.notes]
     if uncalibrated:
-        notes.append("ceilings are the spec sheet's; `kernelevolve platforms --calibrate` measures this device's own")
+        why = "ceilings are the spec sheet's" if placed else "no spec sheet knows this device, so there is no roofline"
+        notes.append(f"{why}; `kernelevolve platforms --calibrate` measures this device's own")
     return tuple(dict.fromkeys(notes))

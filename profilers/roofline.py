@@ -6,7 +6,7 @@ Williams, Waterman and Patterson, "Roofline: an insightful visual performance mo
 
 from __future__ import annotations
 
-from kernelevolve.evaluation.platform import SpecSheet
+from kernelevolve.evaluation.platform import Quantity, SpecSheet
 from kernelevolve.evaluation.verdict import CaseTiming
 from kernelevolve.profilers.ceilings import Ceilings
 from kernelevolve.profilers.report import Ceiling, RooflinePoint
@@ -25,17 +25,19 @@ def roofline_point(timing: CaseTiming, dtype: str, sheet: SpecSheet, measured: C
         measured: what this device was seen to reach, if it was measured.
 
     Returns:
-        The point; None where neither bytes nor operations are known, or the sheet has no bandwidth.
+        The point; None where the bytes are not known, or no ceiling is.
     """
-    if timing.moved_bytes is None or sheet.memory_bandwidth is None:
+    of_sheet = _ceilings(sheet.memory_bandwidth, {k: v.value for k, v in sheet.peak_flops.items()}, dtype)
+    of_device = _ceilings(measured.bandwidth, measured.rates, dtype) if measured else []
+    known = of_sheet or of_device
+    if timing.moved_bytes is None or not known:
         return None
     time_s = timing.candidate_ms * 1e-3
-    of_sheet = _ceilings(
-        sheet.memory_bandwidth.value, {k: v.value for k, v in sheet.peak_flops.items()}, dtype, "spec sheet"
-    )
-    of_device = _ceilings(measured.bandwidth, measured.rates, dtype, "measured") if measured else []
-    memory_s, compute_s = _least(of_sheet, timing.moved_bytes, timing.flops)
-    least_measured = max(_least(of_device, timing.moved_bytes, timing.flops)) if of_device else None
+    memory_s, compute_s = _least(known, timing.moved_bytes, timing.flops)
+
+    def share(ceilings: list[Ceiling]) -> float | None:
+        return max(_least(ceilings, timing.moved_bytes or 0.0, timing.flops)) / time_s if ceilings else None
+
     return RooflinePoint(
         case=timing.case,
         dtype=dtype,
@@ -46,13 +48,16 @@ def roofline_point(timing: CaseTiming, dtype: str, sheet: SpecSheet, measured: C
         intensity=timing.flops / timing.moved_bytes if timing.flops and timing.moved_bytes else None,
         ceilings=(*of_sheet, *of_device),
         bound="compute" if compute_s > memory_s else "memory",
-        share_of_sheet=max(memory_s, compute_s) / time_s,
-        share_of_measured=least_measured / time_s if least_measured is not None else None,
+        share_of_sheet=share(of_sheet),
+        share_of_measured=share(of_device),
     )
 
 
-def _ceilings(bandwidth: float, rates: dict[str, float], dtype: str, source: str) -> list[Ceiling]:
-    found = [Ceiling(kind="bandwidth", value=bandwidth, name="device memory", source=source)]
+def _ceilings(bandwidth: Quantity | float | None, rates: dict[str, float], dtype: str) -> list[Ceiling]:
+    if bandwidth is None:
+        return []
+    source, value = ("measured", bandwidth) if isinstance(bandwidth, float) else ("spec sheet", bandwidth.value)
+    found = [Ceiling(kind="bandwidth", value=value, name="device memory", source=source)]
     for name in _RATE_OF.get(dtype, (dtype,)):
         if name in rates:
             found.append(Ceiling(kind="rate", value=rates[name], name=f"{name} matrix products", source=source))

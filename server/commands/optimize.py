@@ -174,7 +174,7 @@ def node_line(node: Node) -> Text:
 
 
 def _winner_s_profile(
-    judge: Judge, store: Reader, summary: SearchSummary, state: Path, on_event: Callable[[Event], None]
+    judge: Judge, store: Reader, summary: SearchSummary, state: Path, on_event: Callable[[Event], None] | None
 ) -> ProfileReport | None:
     """Why the winner takes the time it still takes, by the parts that cost little; None where there is no winner.
 
@@ -183,7 +183,8 @@ def _winner_s_profile(
     if summary.winner is None:
         return None
     candidate = store.candidate(summary.winner)
-    on_event(JudgeProgress(search_id=summary.search_id, candidate=candidate.name, stage="profiling", fraction=0.0))
+    if on_event is not None:
+        on_event(JudgeProgress(search_id=summary.search_id, candidate=candidate.name, stage="profiling", fraction=0.0))
     request = ProfileRequest(
         task=summary.task, candidate=candidate, platform=summary.platform, parts=_PARTS[summary.platform == "cpu"]
     )

@@ -13,8 +13,9 @@ from kernelevolve.evaluation.judge.client import Judge
 from kernelevolve.evaluation.platform import get_platform, known_platforms
 from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.profilers.ceilings import Ceilings, calibrate
+from kernelevolve.profilers.diagnosis import same_kernel
 from kernelevolve.profilers.profile import ProfileRequest
-from kernelevolve.profilers.report import PartState, ProfileReport
+from kernelevolve.profilers.report import KernelMeasurement, PartState, ProfileReport, StaticKernel
 from kernelevolve.server.commands.verify import progress_bar
 from kernelevolve.tools.profile_kernel import profile_folder, profile_id, profiled
 
@@ -72,6 +73,8 @@ def profile_view(report: ProfileReport, state: Path) -> RenderableType:
     """A profile for people: where it stands, what to mend, what was seen, where the files are."""
     head = Text(f"{report.candidate} for {report.platform} ({report.level.value})", style="bold")
     lines: list[RenderableType] = [head]
+    if report.candidate_ms is not None and not report.roofline:
+        lines.append(Text(f"  {report.case}: {report.candidate_ms:.4g} ms"))
     for point in report.roofline:
         share = point.share_of_measured if point.share_of_measured is not None else point.share_of_sheet
         against = "measured ceilings" if point.share_of_measured is not None else "the spec sheet"
@@ -103,16 +106,27 @@ def profile_view(report: ProfileReport, state: Path) -> RenderableType:
 
 
 def _kernels(report: ProfileReport) -> RenderableType:
+    """One row for each kernel, with what its code and what its counters say."""
     table = Table("kernel", "calls", "time", "registers", "spills", "shared", "occupancy")
+    measured = {kernel.kernel: kernel for kernel in report.kernels}
     for code in report.static:
-        resources = code.resources
-        cells = ["", "", "", ""]
-        if resources is not None:
-            occupancy = f"{resources.occupancy:.0%} ({resources.occupancy_limiter})" if resources.occupancy else ""
-            cells = [str(resources.registers), str(resources.spills), f"{resources.shared_bytes} B", occupancy]
-        table.add_row(code.kernel, str(code.calls), "", *cells)
-    for kernel in report.kernels:
-        time = f"{kernel.time_s.value * 1e6:.4g} µs" if kernel.time_s else ""
-        occupancy = f"{kernel.metrics['occupancy'].value:.0%} reached" if "occupancy" in kernel.metrics else ""
-        table.add_row(kernel.kernel[:60], str(kernel.calls), time, "", "", "", occupancy)
+        name = next((name for name in measured if same_kernel(name, code.kernel)), None)
+        table.add_row(*_row(code, measured.pop(name) if name is not None else None))
+    for kernel in measured.values():
+        table.add_row(*_row(None, kernel))
     return table
+
+
+def _row(code: StaticKernel | None, kernel: KernelMeasurement | None) -> list[str]:
+    time = f"{kernel.time_s.value * 1e6:.4g} µs" if kernel is not None and kernel.time_s else ""
+    resources = code.resources if code is not None else None
+    taken, occupancy = ["", "", ""], ""
+    if resources is not None:
+        taken = [str(resources.registers), str(resources.spills), f"{resources.shared_bytes} B"]
+        if resources.occupancy:
+            occupancy = f"{resources.occupancy:.0%} ({resources.occupancy_limiter})"
+    if kernel is not None and "occupancy" in kernel.metrics:
+        occupancy += f"{', ' if occupancy else ''}{kernel.metrics['occupancy'].value:.0%} reached"
+    name = kernel.kernel if kernel is not None else code.kernel if code is not None else ""
+    calls = kernel.calls if kernel is not None else code.calls if code is not None else 1
+    return [name[:60], str(calls), time, *taken, occupancy]
