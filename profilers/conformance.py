@@ -37,7 +37,6 @@ SLACK = 0.02
 BASE_UNITS = ("", "s", "B", "B/s", "FLOP/s", "1/s")
 """Units of `Metric.unit`."""
 _MOST_WHY = 1_000
-_MOST_TIMELINE_EVENTS = MOST_EVENTS
 _PROFILER_NAME = re.compile(r"[a-z][a-z0-9_]{0,29}")
 _METRIC_NAME = re.compile(r"[A-Za-z]\w*(\.[\w-]+)*")
 _KINDS = ("kernel", "memcpy", "memset", "launch", "sync", "operator")
@@ -88,8 +87,8 @@ def check_observation(observation: Observation, profiler: str) -> list[str]:
     problems = []
     if (observation.state is PartState.DONE) != (observation.why == ""):
         problems.append(
-            f"The state is {observation.state.value} and `why` is {observation.why!r:.60}: it says what is missing, and "
-            "is empty when all is done."
+            f"The state is {observation.state.value} and `why` is {observation.why!r:.60}: it says what is missing, "
+            "and is empty when all is done."
         )
     if len(observation.why) > _MOST_WHY:
         problems.append(f"`why` has {len(observation.why):,} characters; at most {_MOST_WHY:,} are shown.")
@@ -168,7 +167,8 @@ def _missing(profiler: Profiler, platform: Platform) -> tuple[str, list[str]]:
         problems.append(f"missing({platform.name}) takes {took:.1f} s; at most {QUICK_S:.0f} s, it is asked each time.")
     if not on_device and _device_is_up():
         problems.append(f"missing({platform.name}) initialises the device.")
-    if not said and not _fits(profiler, platform):
+    # What only reads code may be asked about any platform; what runs it needs a device that it understands.
+    if not said and profiler.runs_candidate and not _fits(profiler, platform):
         families = ", ".join(profiler.families)
         problems.append(f"missing({platform.name}) is empty, though the profiler is for {families} only.")
     if len(said) > _MOST_WHY:
@@ -250,9 +250,7 @@ def _working_subject(profiler: Profiler, given: Subject) -> list[str]:
     return [*problems, *found]
 
 
-def _observed(
-    profiler: Profiler, subject: _WatchedSubject, what: str
-) -> tuple[Observation | None, list[str]]:  # fmt: skip
+def _observed(profiler: Profiler, subject: _WatchedSubject, what: str) -> tuple[Observation | None, list[str]]:
     """What it sees of a subject, and what is wrong with that."""
     try:
         observation: Any = profiler.observe(subject)
@@ -267,8 +265,8 @@ def _observed(
         problems.append("It runs the candidate and says that it does not: `runs_candidate` must be True.")
     if not subject.runs and profiler.runs_candidate and observation.state is PartState.DONE:
         problems.append(
-            "It sees something without Subject.run: set `runs_candidate` to False, or run the candidate in the confined "
-            "process that Subject.run makes."
+            "It sees something without Subject.run: set `runs_candidate` to False, or run the candidate in the "
+            "confined process that Subject.run makes."
         )
     return observation, problems
 
@@ -324,8 +322,8 @@ def _timeline(timeline: Timeline) -> list[str]:
         value = getattr(timeline, name)
         if not math.isfinite(value) or value < 0:
             problems.append(f"timeline, {name}: {value}.")
-    if len(timeline.events) > _MOST_TIMELINE_EVENTS:
-        problems.append(f"The timeline has {len(timeline.events):,} events; at most {_MOST_TIMELINE_EVENTS:,}.")
+    if len(timeline.events) > MOST_EVENTS:
+        problems.append(f"The timeline has {len(timeline.events):,} events; at most {MOST_EVENTS:,}.")
     kinds = {event.kind for event in timeline.events} - set(_KINDS)
     if kinds:
         problems.append(f"The timeline has events of the kind {', '.join(sorted(kinds))}; known: {', '.join(_KINDS)}.")

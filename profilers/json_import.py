@@ -168,8 +168,10 @@ def kind_of(name: str) -> MetricKind | None:
     """What a metric's name means; None for a name that is not known."""
     if name in KNOWN_METRICS:
         return KNOWN_METRICS[name]
-    family, dot, _member = name.rpartition(".")
-    return next((kind for known, kind in KNOWN_METRICS.items() if dot and known.startswith(f"{family}.<")), None)
+    family, _dot, member = name.rpartition(".")
+    if not family or not member:
+        return None
+    return next((kind for known, kind in KNOWN_METRICS.items() if known.startswith(f"{family}.<")), None)
 
 
 # -- the format -------------------------------------------------------------------------------------------------------
@@ -337,17 +339,24 @@ def _parsed(path: Path) -> ImportedProfile:
         if size > MOST_BYTES:
             raise _refused(path, [f"it has {size / 2**20:.0f} MiB; at most {MOST_BYTES >> 20} MiB are read"])
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
+        wrong = _wrong_head(json.loads(text))
     except (OSError, ValueError, RecursionError) as error:
         raise _refused(path, [f"it can't be read as JSON: {error}"]) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise _refused(path, [f'it is no JSON object with "format": "{FORMAT}"'])
-    if content.get("version") != VERSION:
-        raise _refused(path, [f"it is of version {content.get('version')!r:.20}; version {VERSION} is read here"])
+    if wrong:
+        raise _refused(path, [wrong])
     try:
         return ImportedProfile.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise _refused(path, [_told(entry) for entry in error.errors()]) from error
+
+
+def _wrong_head(content: Any) -> str:
+    """Why a file is none of this format and version; empty where it is."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return f'it is no JSON object with "format": "{FORMAT}"'
+    if content.get("version") != VERSION:
+        return f"it is of version {content.get('version')!r:.20}; version {VERSION} is read here"
+    return ""
 
 
 def _refused(path: Path, problems: list[str]) -> PlatformError:

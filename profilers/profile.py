@@ -23,6 +23,7 @@ from kernelevolve.evaluation.task import Case, Task
 from kernelevolve.evaluation.verdict import PlatformVerdict
 from kernelevolve.profilers.ceilings import known_ceilings
 from kernelevolve.profilers.diagnosis import diagnose
+from kernelevolve.profilers.json_import import ImportedProfiler
 from kernelevolve.profilers.profiler import Observation, Profiler, get_profiler, profilers
 from kernelevolve.profilers.report import KernelMeasurement, Part, PartState, ProfileReport
 from kernelevolve.profilers.roofline import roofline_point
@@ -44,6 +45,8 @@ class ProfileRequest(Contract):
     parts: tuple[str, ...] = ()
     """Profilers to use; empty for all that fit the platform. A part that was asked for by name and can't be had is
     said in the report, as are those that were not."""
+    imported: Path | None = None
+    """A file with what a profiler outside the project measured of this candidate; see `docs/profiling.md`."""
     case: str | None = None
     """Case to run; the heaviest by default."""
     more: bool = False
@@ -80,6 +83,8 @@ def profile(
     tell = progress or (lambda _text, _share: None)
     platform = get_platform(request.platform)
     chosen = [get_profiler(name) for name in request.parts] or _fitting(platform)
+    if request.imported is not None:
+        chosen = [*(entry for entry in chosen if entry.name != "import"), ImportedProfiler(request.imported)]
     missing = {profiler.name: profiler.missing(platform) for profiler in chosen}
     usable = [profiler for profiler in chosen if not missing[profiler.name]]
     runs = any(profiler.runs_candidate for profiler in usable)
@@ -140,7 +145,9 @@ def profile(
 
 
 def _fitting(platform: Platform) -> list[Profiler]:
+    """All that make sense for a platform; the import only where a file is named."""
     found = [plug_in() for plug_in in profilers().values()]
+    found = [entry for entry in found if not isinstance(entry, ImportedProfiler) or entry.path is not None]
     return [profiler for profiler in found if "*" in profiler.families or platform.family in profiler.families]
 
 

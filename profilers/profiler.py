@@ -69,7 +69,9 @@ _BUILT_IN = {
     "timeline": "kernelevolve.profilers.timeline:TimelineProfiler",
     "proton": "kernelevolve.profilers.proton:ProtonProfiler",
     "counters": "kernelevolve.profilers.counters:CountersProfiler",
+    "rocprof": "kernelevolve.profilers.rocprof:RocprofProfiler",
     "perf": "kernelevolve.profilers.perf:PerfProfiler",
+    "import": "kernelevolve.profilers.json_import:ImportedProfiler",
 }
 
 

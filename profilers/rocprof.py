@@ -224,13 +224,12 @@ def last_call(dispatches: list[Dispatch]) -> tuple[list[Dispatch], str]:
     """
     keys = [entry.key for entry in dispatches]
     fills = [index for index, entry in enumerate(dispatches) if "fill" in entry.kernel.lower()]
-    for last in reversed(fills):
-        size = len(keys) - last - 1
+    # Oldest first, so that the longest call is found: a candidate may fill in the middle of its own work.
+    for last in fills:
         call = keys[last + 1 :]
         # The runtime may split one fill in two.
         for first in (last, last - 1):
-            before = keys[max(0, first - 2 * size) : max(0, first)]
-            if size and before == [*call, *call] and not set(keys[first : last + 1]) & set(call):
+            if call and keys[max(0, first - 2 * len(call)) : max(0, first)] == [*call, *call]:
                 return dispatches[last + 1 :], ""
     if not fills or fills[-1] == len(keys) - 1:
         raise ValueError("the fill that empties the cache is not among the launches, or nothing comes after it.")

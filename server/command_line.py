@@ -85,6 +85,10 @@ def profile(
             help="static, timeline, proton, counters, rocprof, perf or a plug-in; repeat. Default: all that fit."
         ),
     ] = None,
+    imported: Annotated[
+        Path | None,
+        typer.Option("--import", exists=True, dir_okay=False, help="What a profiler outside measured of it: JSON."),
+    ] = None,
     case: Annotated[str | None, typer.Option(help="Case to run. Default: the heaviest.")] = None,
     more: Annotated[bool, typer.Option("--more", help="Collect a second, larger set of counters.")] = False,
     language: Annotated[str | None, typer.Option(help="Language, where the suffix does not say.")] = None,

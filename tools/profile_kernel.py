@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,10 @@ _LINKED = 3
 """Bottlenecks that get documents."""
 _DOCUMENTS_EACH = 2
 _BUDGET_TOKENS = 600
+_REMEMBERED = 512
+# What to read depends on the bottleneck and the platform, not on the candidate, so most answers are known already.
+_LOCK = threading.Lock()
+_KNOWN: OrderedDict[tuple[KnowledgeBase, Situation], tuple[str, ...]] = OrderedDict()
 
 
 def profile_kernel(
@@ -151,10 +156,11 @@ def stored_profile(state: Path, profile: str) -> ProfileReport:
 def _with_documents(report: ProfileReport, source: str, base: Callable[[], KnowledgeBase]) -> ProfileReport:
     """Links for the bottlenecks that matter most. Without the knowledge base a profile is as good, so its failure is a
     note."""
+    topics = topics_of(source)
     try:
         opened = base()
         linked = [
-            entry.model_copy(update={"knowledge": _links(opened, report, entry, source)}) if number < _LINKED else entry
+            entry.model_copy(update={"knowledge": _links(opened, report, entry, topics)}) if number < _LINKED else entry
             for number, entry in enumerate(report.bottlenecks)
         ]
     except KnowledgeError as error:
@@ -162,15 +168,24 @@ def _with_documents(report: ProfileReport, source: str, base: Callable[[], Knowl
     return report.model_copy(update={"bottlenecks": tuple(linked)})
 
 
-def _links(base: KnowledgeBase, report: ProfileReport, entry: Bottleneck, source: str) -> tuple[str, ...]:
+def _links(base: KnowledgeBase, report: ProfileReport, entry: Bottleneck, topics: tuple[str, ...]) -> tuple[str, ...]:
     situation = Situation(
         platform=report.platform,
         language=report.language,
         phase=Phase.TUNE,
-        topics=topics_of(source),
+        topics=topics,
         bottlenecks=(IN_KNOWLEDGE[entry.kind],),
-        words=entry.kind.value.replace("_", " "),
+        words=f"{entry.kind.value.replace('_', ' ')}: {entry.advice}",
     )
-    advice = deep_search(base, situation, _BUDGET_TOKENS)
-    links = [f"{URI}{entry.passage.id}" for entry in advice.passages]
-    return tuple(dict.fromkeys(links))[:_DOCUMENTS_EACH]
+    key = (base, situation)
+    with _LOCK:
+        if key in _KNOWN:
+            _KNOWN.move_to_end(key)
+            return _KNOWN[key]
+    links = [f"{URI}{found.passage.id}" for found in deep_search(base, situation, _BUDGET_TOKENS).passages]
+    chosen = tuple(dict.fromkeys(links))[:_DOCUMENTS_EACH]
+    with _LOCK:
+        _KNOWN[key] = chosen
+        while len(_KNOWN) > _REMEMBERED:
+            _KNOWN.popitem(last=False)
+    return chosen

@@ -38,11 +38,12 @@ def _uncoalesced(view: KernelView) -> Iterator[Bottleneck]:
     if worst is None or not total:
         return
     wasted = sum(weight * (1.0 - (access.sector_use or 0.0)) for access, weight in known) / total
+    apart = f"{worst.stride_bytes} bytes" if worst.stride_bytes else "a size known only at run time"
     if wasted > 0.4:
         yield found(
             view, Kind.UNCOALESCED_ACCESS, 0.95 * wasted,
-            f"Lanes of {view.name} are {worst.stride_bytes or 'an unknown number of'} bytes apart in memory, so "
-            f"{wasted:.0%} of what is moved is not used{line_of(worst.where)}.",
+            f"Neighbouring lanes of {view.name} are {apart} apart in memory, so {wasted:.0%} of what is moved is not "
+            f"used{line_of(worst.where)}.",
             "Let neighbouring lanes touch neighbouring addresses: make the fastest dimension of the tile the one with "
             "stride 1, or transpose through shared memory.",
             seen("wasted_sector_share", wasted, 0.4, "static", where=worst.where),
@@ -132,7 +133,7 @@ def _redundant(view: KernelView) -> Iterator[Bottleneck]:
                 f"The candidate moves {moved / 1e6:.0f} MB through device memory where {needed / 1e6:.0f} MB would do.",
                 "Read each input once: keep the row in registers or shared memory between the passes, or fuse the "
                 "kernels that read it.",
-                seen("moved_overneeded_bytes", moved / needed, 1.4, "counters"),
+                seen("moved_over_needed_bytes", moved / needed, 1.4, "counters"),
             )  # fmt: skip
         elif repeated and through_l1 / needed > 1.4:
             # Later passes hit a cache, which still costs what the cache's bandwidth costs.
@@ -143,7 +144,7 @@ def _redundant(view: KernelView) -> Iterator[Bottleneck]:
                 f"{view.name} loads {repeated[0]} in {repeated[1]} places: {through_l1 / needed:.1f} times the bytes "
                 "that it needs.",
                 "Read each input once: keep the row in registers between the passes.",
-                seen("loaded_overneeded_bytes", through_l1 / needed, 1.4, "counters"),
+                seen("loaded_over_needed_bytes", through_l1 / needed, 1.4, "counters"),
                 seen("loads_of_one_input", repeated[1], 1, "static"),
             )  # fmt: skip
         return

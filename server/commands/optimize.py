@@ -18,8 +18,9 @@ from kernelevolve.evaluation.candidate import SUFFIXES, Candidate
 from kernelevolve.evaluation.errors import KernelEvolveError, TaskError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge
-from kernelevolve.evaluation.platform import Level
+from kernelevolve.evaluation.platform import Level, get_platform
 from kernelevolve.evaluation.task import Task
+from kernelevolve.profilers.ceilings import calibrate, known_ceilings
 from kernelevolve.profilers.profile import ProfileRequest
 from kernelevolve.profilers.report import Part, PartState, ProfileReport
 from kernelevolve.search.brief import brief_of
@@ -189,6 +190,9 @@ def _winner_s_profile(
         task=summary.task, candidate=candidate, platform=summary.platform, parts=_PARTS[summary.platform == "cpu"]
     )
     try:
+        platform = get_platform(summary.platform)
+        if known_ceilings(platform, state) is None and platform.availability().device is not None:
+            calibrate(platform, state)  # Once for each device: the roofline is drawn against what it reaches.
         return profiled(judge, request, state, None)
     except KernelEvolveError as error:
         return ProfileReport(

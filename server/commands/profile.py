@@ -33,6 +33,7 @@ def run_profile(
     platform: str,
     language: str | None,
     parts: tuple[str, ...],
+    imported: Path | None,
     case: str | None,
     more: bool,
     limit_s: float,
@@ -45,6 +46,7 @@ def run_profile(
         candidate=Candidate.from_file(candidate, language),
         platform=platform,
         parts=parts,
+        imported=imported,
         case=case,
         more=more,
         limit_s=limit_s,
@@ -89,6 +91,9 @@ def profile_view(report: ProfileReport, state: Path) -> RenderableType:
             for evidence in entry.evidence
         )
         lines.append(Text(f"   {seen}", style="dim"))
+        where = next((evidence.where for evidence in entry.evidence if evidence.where is not None), None)
+        if where is not None and where.text:
+            lines.append(Text(f"   line {where.line}: {where.text}", style="dim"))
         lines += [Text(f"   {link}", style="dim") for link in entry.knowledge]
     if not report.bottlenecks:
         lines.append(Text("Nothing stands out."))
