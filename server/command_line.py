@@ -106,6 +106,7 @@ def profile(
             platform,
             language,
             tuple(part or ()),
+            imported,
             case,
             more,
             limit,

@@ -221,22 +221,23 @@ def _sections(elf: bytes) -> Iterator[tuple[str, int]]:
         yield elf[begin : elf.index(b"\0", begin)].decode(), header[5]
 
 
-def _packaged() -> str | None:
+def packaged_tool(name: str) -> str | None:
+    """Path of a program of the CUDA toolkit that Triton's package carries, e.g. `cuobjdump`; None where it does not."""
     spec = find_spec("triton")
     if spec is None or spec.origin is None:
         return None
-    tool = Path(spec.origin).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    tool = Path(spec.origin).parent / "backends" / "nvidia" / "bin" / name
     return str(tool) if tool.exists() else None
 
 
 def _packaged_first() -> str:
     """Triton's cuobjdump, which knows what Triton's assembler writes."""
-    return _packaged() or _path_first()
+    return packaged_tool("cuobjdump") or _path_first()
 
 
 def _path_first() -> str:
     """The toolkit's cuobjdump, which knows what its nvcc writes; else Triton's."""
-    tool = shutil.which("cuobjdump") or _packaged()
+    tool = shutil.which("cuobjdump") or packaged_tool("cuobjdump")
     if tool is None:
         raise PlatformError(
             Finding.COMPILER_MISSING, "cuobjdump is not found.", "Install triton or the CUDA toolkit, which carry it."

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 from kernelevolve.evaluation.errors import PlatformError
 from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.platforms.artifacts import packaged_tool
 
 _LIMIT_S = 60
 
@@ -40,12 +40,7 @@ def disassemble(cubin: bytes) -> str:
 
 def _find() -> str:
     """Triton's nvdisasm, which knows what Triton's assembler writes; else the toolkit's."""
-    spec = find_spec("triton")
-    if spec is not None and spec.origin is not None:
-        packaged = Path(spec.origin).parent / "backends" / "nvidia" / "bin" / "nvdisasm"
-        if packaged.exists():
-            return str(packaged)
-    tool = shutil.which("nvdisasm")
+    tool = packaged_tool("nvdisasm") or shutil.which("nvdisasm")
     if tool is None:
         raise PlatformError(
             Finding.COMPILER_MISSING, "nvdisasm is not found.", "Install triton or the CUDA toolkit, which carry it."

@@ -44,13 +44,14 @@ class KernelView:
 
     @property
     def counted(self) -> bool:
-        """Whether hardware counters were read."""
-        return self.metric("memory_share") is not None
+        """Whether hardware counters were read, all of those that the rules weigh against each other."""
+        return all(self.metric(name) is not None for name in ("memory_share", "global_loads", "global_load_sectors"))
 
     @property
     def idle_share(self) -> float:
         """Share of the kernel's time in which its busiest resource is idle."""
-        return max(0.0, 1.0 - max(self.number("compute_share"), self.number("memory_share")))
+        busiest = max(self.number("compute_share"), self.number("memory_share"), self.number("dram_share"))
+        return max(0.0, 1.0 - busiest)
 
     @property
     def atomic_share(self) -> float:

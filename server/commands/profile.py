@@ -91,9 +91,9 @@ def profile_view(report: ProfileReport, state: Path) -> RenderableType:
             for evidence in entry.evidence
         )
         lines.append(Text(f"   {seen}", style="dim"))
-        where = next((evidence.where for evidence in entry.evidence if evidence.where is not None), None)
-        if where is not None and where.text:
-            lines.append(Text(f"   line {where.line}: {where.text}", style="dim"))
+        place = next((evidence.where for evidence in entry.evidence if evidence.where is not None), None)
+        if place is not None and place.text:
+            lines.append(Text(f"   line {place.line}: {place.text}", style="dim"))
         lines += [Text(f"   {link}", style="dim") for link in entry.knowledge]
     if not report.bottlenecks:
         lines.append(Text("Nothing stands out."))

@@ -50,7 +50,7 @@ def test_what_is_no_cubin_is_refused():
 
 
 def test_a_missing_nvdisasm_comes_with_advice(cubin, monkeypatch, tmp_path):
-    monkeypatch.setattr(disassembly, "find_spec", lambda name: None)
+    monkeypatch.setattr(disassembly, "packaged_tool", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(PlatformError, match="Install triton or the CUDA toolkit") as caught:
@@ -63,7 +63,7 @@ def test_the_toolkit_s_nvdisasm_serves_where_triton_has_none(cubin, monkeypatch,
     packaged = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "nvdisasm"
     (tmp_path / "nvdisasm").symlink_to(packaged)
     expected = disassemble(cubin)
-    monkeypatch.setattr(disassembly, "find_spec", lambda name: None)
+    monkeypatch.setattr(disassembly, "packaged_tool", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert disassemble(cubin) == expected
@@ -73,7 +73,7 @@ def test_a_tool_that_hangs_is_stopped(cubin, monkeypatch, tmp_path):
     hanging = tmp_path / "nvdisasm"
     hanging.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     hanging.chmod(0o755)
-    monkeypatch.setattr(disassembly, "find_spec", lambda name: None)
+    monkeypatch.setattr(disassembly, "packaged_tool", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(disassembly, "_LIMIT_S", 0.2)
 
