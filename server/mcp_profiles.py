@@ -12,11 +12,22 @@ from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field
 
 from kernelevolve.evaluation.contract import Contract
+from kernelevolve.evaluation.errors import TaskError
+from kernelevolve.evaluation.finding import Finding
 from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.profilers.report import Bottleneck, Part, ProfileReport, RooflinePoint
 from kernelevolve.profilers.text import TEXT_LIMIT, profile_text
+from kernelevolve.search.store import Store
 from kernelevolve.server.mcp_support import in_thread, reporter, result
 from kernelevolve.tools.judges import Cancellation, JudgePool
+
+
+def _of_node(store: Store, node_id: str, platform: str | None) -> tuple[str, str, str, str]:
+    """Task, source, language and platform of a node."""
+    node = store.node(node_id)
+    search = store.search(node.search_id)
+    candidate = store.candidate(node)
+    return search.task, candidate.source, candidate.language, platform or search.platform
 
 
 class KernelProfile(Contract):
@@ -48,13 +59,16 @@ class KernelProfile(Contract):
         )
 
 
-def add_profile_tools(server: MCPServer[Any], pool: JudgePool, base: Callable[[], KnowledgeBase]) -> None:
+def add_profile_tools(
+    server: MCPServer[Any], pool: JudgePool, base: Callable[[], KnowledgeBase], store: Callable[[], Store]
+) -> None:
     """`profile_kernel` and the resource of a report.
 
     Args:
         server: gets them.
         pool: where judges come from.
         base: the knowledge base, for links.
+        store: the searches, opened when first asked for.
     """
 
     @server.tool(
@@ -63,11 +77,16 @@ def add_profile_tools(server: MCPServer[Any], pool: JudgePool, base: Callable[[]
         annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False),
     )
     async def profile(
-        task: Annotated[str, Field(description="Path of a task, aten::<operator>, or the text of a task file.")],
-        source: Annotated[str, Field(description="The candidate's whole source.")],
         ctx: Context[Any, Any],
+        task: Annotated[str, Field(description="Path of a task, aten::<operator>, or the text of a task file.")] = "",
+        source: Annotated[str, Field(description="The candidate's whole source.")] = "",
+        node: Annotated[
+            str | None, Field(description="<search id>.<step>, in place of task, source, language and platform.")
+        ] = None,
         language: Literal["triton", "cpp", "cuda", "hip"] = "triton",
-        platform: Annotated[str, Field(description="e.g. cuda:sm_90; the device need not be here.")] = "cpu",
+        platform: Annotated[
+            str | None, Field(description="e.g. cuda:sm_90; need not be here. Default: the node's, else cpu.")
+        ] = None,
         parts: Annotated[
             list[str],
             Field(description="static (no device, fast), timeline, proton, counters, perf; none for all that fit."),
@@ -82,9 +101,16 @@ def add_profile_tools(server: MCPServer[Any], pool: JudgePool, base: Callable[[]
         def work() -> CallToolResult:
             from kernelevolve.tools.profile_kernel import profile_folder, profile_id, profile_kernel
 
-            report = profile_kernel(
-                pool, task, source, language, platform, parts, case, more, limit_s, base, reporter(ctx), cancellation
-            )
+            what: tuple[str, str, str, str] = (task, source, language, platform or "cpu")
+            if node is not None:
+                what = _of_node(store(), node, platform)
+            elif not task or not source:
+                raise TaskError(
+                    Finding.TASK_UNREADABLE,
+                    "There is nothing to profile.",
+                    "Give task and source, or a node of a search.",
+                )
+            report = profile_kernel(pool, *what, parts, case, more, limit_s, base, reporter(ctx), cancellation)
             name = profile_id(report)
             short = KernelProfile.of(report, name, profile_folder(pool.state, name) / "trace.pftrace")
             return result(f"{profile_text(report, TEXT_LIMIT - 100)}\nwhole report: {short.profile}", short)

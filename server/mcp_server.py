@@ -130,7 +130,7 @@ def create_server(state: Path) -> MCPServer[Any]:
 
     _add_search_tools(server, pool, shelf, Advisor(base, pool.lend, state))
     add_knowledge_tools(server, base, shelf.store)
-    add_profile_tools(server, pool, base)
+    add_profile_tools(server, pool, base, shelf.store)
     return server
 
 

@@ -73,6 +73,25 @@ def test_a_profile_that_is_not_there_is_a_protocol_error(warm_state: Path) -> No
         stored_profile(warm_state, "../receipts")
 
 
+def test_a_node_of_a_search_is_profiled_by_its_name(warm_state: Path) -> None:
+    async def conversation(client: Any) -> Any:
+        arguments = {"task": SCALE_TASK, "source": SCALE_CPP, "language": "cpp", "platform": "cpu"}
+        started = await client.call_tool("start_search", arguments)
+        search_id = started.structured_content["summary"]["search_id"]
+        profiled = await client.call_tool("profile_kernel", {"node": f"{search_id}.0", "parts": ["static"]})
+        unknown = await client.call_tool("profile_kernel", {"node": f"{search_id}.77", "parts": ["static"]})
+        nothing = await client.call_tool("profile_kernel", {"parts": ["static"]})
+        return profiled, unknown, nothing
+
+    profiled, unknown, nothing = talk(warm_state, conversation)
+    assert not profiled.is_error, text_of(profiled)
+    assert "for cpu" in text_of(profiled)
+    assert unknown.is_error
+    assert "77" in text_of(unknown)
+    assert nothing.is_error
+    assert "node of a search" in text_of(nothing)
+
+
 def test_bad_arguments_are_explained(warm_state: Path) -> None:
     assert "counters" in text_of(profile_tool(warm_state, parts=["nsight"]))
     assert "Only correct candidates" in text_of(
