@@ -20,10 +20,12 @@ from kernelevolve.evaluation.platform import Availability
 from kernelevolve.evaluation.version import VERSION
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.store import Store
+from kernelevolve.server.access import Authentication, Guard
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_support import in_thread, reporter, result
 from kernelevolve.server.settings import open_store, synthesizer_for
+from kernelevolve.server.tokens import Scope
 from kernelevolve.tools import searches
 from kernelevolve.tools.advice import Advisor
 from kernelevolve.tools.compile_and_verify import VerifyResult, compile_and_verify, verdict_text
@@ -59,13 +61,18 @@ class Platforms(Contract):
     """One entry for each known platform."""
 
 
-def create_server(state: Path) -> MCPServer[Any]:
+def create_server(
+    state: Path, most: Scope = Scope.ADMIN, workspace: Path | None = None, auth: Authentication | None = None
+) -> MCPServer[Any]:
     """The server with its tools.
 
     Args:
         state: state folder, shared with the command line.
+        most: what any caller may do at most.
+        workspace: the only folder whose tasks are taken; see `JudgePool`.
+        auth: how callers prove who they are; None where they started the server themselves.
     """
-    pool = JudgePool(state)
+    pool = JudgePool(state, workspace)
     shelf = _Shelf(state)
     base = base_when_needed(state)
 
@@ -88,8 +95,12 @@ def create_server(state: Path) -> MCPServer[Any]:
                 stop_warm_host(state)
 
     server: MCPServer[Any] = MCPServer(
-        name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan
-    )
+        name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan,
+        # What each session does is no news; the audit log has the calls.
+        log_level="WARNING",
+        middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None)],
+        token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
+    )  # fmt: skip
 
     @server.tool(
         name="compile_and_verify",
@@ -315,6 +326,6 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         return str(await in_thread(read))
 
 
-def serve_stdio(state: Path) -> None:
-    """Serve over stdin and stdout until the client hangs up."""
-    create_server(state).run("stdio")
+def serve_stdio(state: Path, most: Scope = Scope.ADMIN) -> None:
+    """Serve over stdin and stdout until the client hangs up; `most` is what the client may do at most."""
+    create_server(state, most).run("stdio")

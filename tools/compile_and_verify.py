@@ -66,7 +66,7 @@ def compile_and_verify(
         KernelEvolveError: the task or a platform is at fault.
     """
     request = JudgeRequest(
-        task=resolve_task(task, pool.state),
+        task=resolve_task(task, pool),
         candidate=Candidate(language=language, source=source),
         platforms=tuple(platforms),
         baselines=tuple(baselines),
@@ -84,12 +84,21 @@ def compile_and_verify(
     )
 
 
-def resolve_task(task: str, state: Path) -> str:
-    """What the judge can load: a path or operator name as it is, a text as a file in the state folder."""
+def resolve_task(task: str, pool: JudgePool) -> str:
+    """What the judge can load: a path or operator name as it is, a text as a file in the state folder.
+
+    Raises:
+        TaskError: there is no such task, or the callers of this server may not use it.
+    """
     if task.startswith("aten::"):
         return task
     if "\n" not in task:
         path = Path(task).expanduser()
+        if pool.workspace is not None:
+            # What lies outside is not even said to exist.
+            path = (pool.workspace / path).resolve()
+            if not path.is_relative_to(pool.workspace):
+                raise _outside(pool)
         if not path.exists():
             raise TaskError(
                 Finding.TASK_UNREADABLE,
@@ -97,6 +106,9 @@ def resolve_task(task: str, state: Path) -> str:
                 "Give a path on the server's machine, aten::<operator>, or the whole text of a task file.",
             )
         return str(path.resolve())
+    if pool.workspace is not None:
+        raise _outside(pool)
+    state = pool.state
     folder = state / "tasks"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{hashlib.sha256(task.encode()).hexdigest()[:16]}.py"
@@ -105,6 +117,14 @@ def resolve_task(task: str, state: Path) -> str:
         draft.write_text(task, encoding="utf-8")
         draft.replace(path)
     return str(path)
+
+
+def _outside(pool: JudgePool) -> TaskError:
+    return TaskError(
+        Finding.TASK_UNREADABLE,
+        "This server takes tasks only as files of its workspace, or as aten::<operator>.",
+        "Name a file of the workspace, relative to it; whoever runs the server can put the task there.",
+    )
 
 
 def verdict_text(result: VerifyResult) -> str:

@@ -50,10 +50,13 @@ class JudgePool:
 
     Args:
         state: the state folder they share.
+        workspace: the only folder whose tasks are taken, and then no task as text: a task's reference runs in the
+            judge's own process, with this user's rights. None trusts the callers, who then start the server themselves.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, workspace: Path | None = None) -> None:
         self.state = state
+        self.workspace = None if workspace is None else workspace.resolve()
         self._idle: list[Judge] = []
         self._lock = threading.Lock()
 

@@ -94,7 +94,7 @@ def profile_kernel(
         cancellation: lets another thread end the call.
     """
     request = ProfileRequest(
-        task=resolve_task(task, pool.state),
+        task=resolve_task(task, pool),
         candidate=Candidate(language=language, source=source),
         platform=platform,
         parts=tuple(parts),

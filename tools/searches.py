@@ -174,7 +174,7 @@ def start_search(
         SearchError: policy or options are.
     """
     get_platform(platform)
-    path = resolve_task(task, pool.state)
+    path = resolve_task(task, pool)
     with pool.lend(cancellation) as judge:
         described = describe(judge, path)
         language = language or default_language(platform)
