@@ -240,6 +240,8 @@ class KnowledgeBase:
         ]
         vectors = corpus.shipped_vectors(self.embedder)
         self.store.put(changed, lambda text: vectors.get(corpus.vector_key(text)), progress)
+        # A user's own documents and patterns, when the embedder has changed.
+        self.store.embed(sorted(missing_vectors - {document.id for document in documents}), progress)
         self.store.remove(sorted(set(known) - {document.id for document in documents}))
         self.store.optimize()
 

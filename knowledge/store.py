@@ -74,6 +74,20 @@ class StoredPassage:
     content_hash: str
 
 
+class _Cut(NamedTuple):
+    """What chunks must know of a document, and its passages."""
+
+    document_id: str
+    kind: Kind
+    platforms: tuple[str, ...]
+    content_hash: str
+    passages: tuple[Passage, ...]
+
+    @classmethod
+    def of(cls, document: Document, passages: Sequence[Passage]) -> _Cut:
+        return cls(document.id, document.kind, document.platforms, document.content_hash, tuple(passages))
+
+
 class KnowledgeStore:
     """Passages and vectors in a folder or an object store.
 
@@ -249,7 +263,7 @@ class KnowledgeStore:
         if not documents:
             return 0
         cut = [(document, passages_of(document)) for document in documents]
-        chunk_rows = self._chunk_rows(cut, ready, progress)
+        chunk_rows = self._chunk_rows([_Cut.of(document, passages) for document, passages in cut], ready, progress)
         with self.writing():
             if chunk_rows:
                 self._replace(
@@ -259,6 +273,26 @@ class KnowledgeStore:
             self._replace(_PASSAGES, _passage_schema(), rows, [document.id for document in documents])
             self._keep_indexes()
         return len(rows)
+
+    def embed(self, document_ids: Sequence[str], progress: Callable[[int, int], None] | None = None) -> int:
+        """Make vectors of this embedder for documents that are here without, such as a user's under another embedder.
+
+        Returns:
+            Number of documents that have them now.
+        """
+        found = [self.document(name) for name in document_ids]
+        cut = [
+            _Cut(stored[0].passage.document_id, stored[0].kind, stored[0].platforms, stored[0].content_hash,
+                 tuple(entry.passage for entry in stored))
+            for stored in found
+            if stored
+        ]  # fmt: skip
+        rows = self._chunk_rows(cut, lambda text: None, progress)
+        if rows:
+            with self.writing():
+                self._replace(self._chunk_table, self._chunk_schema, rows, [entry.document_id for entry in cut])
+                self._keep_indexes()
+        return len(cut) if rows else 0
 
     def remove(self, document_ids: Sequence[str]) -> None:
         """Delete documents; unknown ids are ignored."""
@@ -343,16 +377,16 @@ class KnowledgeStore:
 
     def _chunk_rows(
         self,
-        cut: Sequence[tuple[Document, list[Passage]]],
+        cut: Sequence[_Cut],
         ready: Callable[[str], Vectors | None],
         progress: Callable[[int, int], None] | None,
     ) -> list[dict[str, Any]]:
         if self.embedder is None:
             return []
-        pieces: list[tuple[Document, Chunk]] = [
+        pieces: list[tuple[_Cut, Chunk]] = [
             (document, chunk)
-            for document, passages in cut
-            for passage in passages
+            for document in cut
+            for passage in document.passages
             for chunk in chunks_of(passage, tokens)
         ]
         vectors = {chunk.text: ready(chunk.text) for _, chunk in pieces}
@@ -366,7 +400,7 @@ class KnowledgeStore:
             {
                 "id": chunk.id,
                 "passage_id": chunk.passage_id,
-                "document_id": document.id,
+                "document_id": document.document_id,
                 "kind": document.kind.value,
                 "reach": reach(document.platforms),
                 "content_hash": document.content_hash,

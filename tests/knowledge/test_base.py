@@ -11,6 +11,7 @@ from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.knowledge.document import Document
 from kernelevolve.knowledge.embedding import load_embedder
 from kernelevolve.knowledge.errors import KnowledgeError
+from kernelevolve.knowledge.ingestion.files import add_files
 from kernelevolve.tools.retrieve_hardware_docs import TEXT_LIMIT, answer_text, retrieve_hardware_docs
 
 Write = Callable[..., Document]
@@ -193,3 +194,18 @@ def test_an_embedder_that_cannot_be_had_is_explained(tmp_path: Path, name: str, 
     with pytest.raises(KnowledgeError) as caught:
         KnowledgeBase(tmp_path, embedder=name).ask("x")
     assert says in str(caught.value)
+
+
+def test_a_user_s_documents_get_vectors_when_the_embedder_changes(tmp_path: Path) -> None:
+    manual = tmp_path / "manual.md"
+    manual.write_text("# Zebra chip\n\nStripes are written by the stripe engine.\n")
+    before = KnowledgeBase(tmp_path / "state", embedder="none")
+    before.open()
+    add_files(before, [manual], ["zebra"])
+
+    after = KnowledgeBase(tmp_path / "state")
+    after.open()
+
+    assert after.store.unembedded() == []
+    found = after.ask("which unit of the chip makes the bands", platforms=["zebra"]).passages
+    assert any("stripe engine" in hit.text for hit in found)

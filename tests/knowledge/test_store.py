@@ -17,7 +17,7 @@ from kernelevolve.knowledge.document import Document
 from kernelevolve.knowledge.embedding import Embedder, load_embedder
 from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.knowledge.retrieval import Filters, Retriever
-from kernelevolve.knowledge.store import KnowledgeStore, reach, where_clause
+from kernelevolve.knowledge.store import KnowledgeStore, _Cut, reach, where_clause
 
 Write = Callable[..., Document]
 WRITER = """
@@ -105,6 +105,11 @@ def test_vectors_of_two_embedders_never_meet(tmp_path: Path, write: Write) -> No
     assert second.dense(np.eye(8, dtype=np.float32)[0], "", 5) == []
     assert [hit.stored.passage.id for hit in Retriever(second).search("zebras", Filters(), 3)] == ["user/a#top"]
 
+    assert second.embed(["user/a", "user/not_here"]) == 1
+    assert second.unembedded() == []
+    assert [found[0] for found in second.dense(np.eye(8, dtype=np.float32)[0], "", 5)] == ["user/a#top"]
+    assert first.unembedded() == [], "the first embedder's vectors are gone"
+
 
 def test_full_text_alone_works_without_an_embedder(tmp_path: Path, write: Write) -> None:
     store = KnowledgeStore(tmp_path / "index", None)
@@ -183,7 +188,7 @@ def test_a_killed_writers_half_document_is_mended_by_the_next_write(store: Knowl
     document = write("a", "Text about zebras.")
     store.put([write("b", "Other.")])
     # Killed between the two tables: the chunks are there, the passages are not.
-    rows = store._chunk_rows([(document, _passages(document))], lambda text: None, None)
+    rows = store._chunk_rows([_Cut.of(document, _passages(document))], lambda text: None, None)
     store._replace(store._chunk_table, store._chunk_schema, rows, [document.id])
 
     assert {hit.stored.passage.document_id for hit in Retriever(store).search("zebras", Filters(), 5)} == {"user/b"}
