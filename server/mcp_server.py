@@ -23,6 +23,7 @@ from kernelevolve.search.store import Store
 from kernelevolve.server.access import Authentication, Guard
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
+from kernelevolve.server.mcp_prompts import add_prompts
 from kernelevolve.server.mcp_support import in_thread, reporter, result
 from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.server.tokens import Scope
@@ -142,6 +143,7 @@ def create_server(
     _add_search_tools(server, pool, shelf, Advisor(base, pool.lend, state))
     add_knowledge_tools(server, base, shelf.store)
     add_profile_tools(server, pool, base, shelf.store)
+    add_prompts(server)
     return server
 
 
