@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import platform
-import re
-import select
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kernelevolve.evaluation.errors import KernelEvolveError
-from kernelevolve.evaluation.languages.cpp_code import read_disassembly
 from kernelevolve.evaluation.platform import Platform
+from kernelevolve.profilers.perf_control import ControlChannel, control_channel
+from kernelevolve.profilers.perf_output import PerfResult, per_call, read_counts, read_samples, read_stat
 from kernelevolve.profilers.profiler import Observation, Profiler
-from kernelevolve.profilers.report import KernelMeasurement, Metric, PartState
+from kernelevolve.profilers.report import KernelMeasurement, PartState
 from kernelevolve.profilers.subject import Subject, TargetRun
 from kernelevolve.profilers.timeline import failure
-
-CONTROL_VARIABLE = "KERNELEVOLVE_PERF_CONTROL"
-"""Environment variable with the file descriptors of `PerfControl`: commands, acknowledgements, lengths of stretches."""
 
 GROUPS = (
     ("cycles", "instructions"),
@@ -46,112 +36,10 @@ SOFTWARE = ("task-clock", "context-switches", "cpu-migrations", "page-faults")
 """Events that the kernel itself counts, which need no hardware."""
 
 _SAMPLES_PER_SECOND = 1999  # Odd, so as not to fall in step with timers.
-_ACKNOWLEDGEMENT_LIMIT_S = 10.0
 _PROBE_LIMIT_S = 20.0
 _SCRIPT_LIMIT_S = 60.0
 _SYSCTL = Path("/proc/sys/kernel")
 _LOG_CHARACTERS = 3_000
-_MOST_LINES = 40
-
-
-# -- inside the profiled process --------------------------------------------------------------------------------------
-
-
-class PerfControl:
-    """Switches counting on and off from inside the profiled process.
-
-    Args:
-        commands: descriptor that perf reads commands from.
-        acknowledgements: descriptor that perf answers on.
-        stretches: descriptor that hears how long each stretch took.
-    """
-
-    def __init__(self, commands: int, acknowledgements: int, stretches: int) -> None:
-        self._commands, self._acknowledgements, self._stretches = commands, acknowledgements, stretches
-        self._began = math.nan
-
-    @classmethod
-    def from_environment(cls) -> PerfControl:
-        """The control that whoever started this process set up.
-
-        Raises:
-            RuntimeError: this process does not run under `perf_stat`, `perf_record` or `PerfProfiler`.
-        """
-        numbers = os.environ.get(CONTROL_VARIABLE, "").split(",")
-        if len(numbers) != 3:
-            raise RuntimeError(f"{CONTROL_VARIABLE} is not set: start this process with perf_stat or perf_record.")
-        return cls(*map(int, numbers))
-
-    def enable(self) -> None:
-        """Begin to count; returns once perf counts.
-
-        Raises:
-            RuntimeError: perf does not answer.
-        """
-        self._say(b"enable\n")
-        self._began = time.perf_counter()
-
-    def disable(self) -> None:
-        """Stop counting; returns once perf has stopped.
-
-        Raises:
-            RuntimeError: perf does not answer.
-        """
-        took = time.perf_counter() - self._began
-        self._say(b"disable\n")
-        os.write(self._stretches, f"{took!r}\n".encode())
-
-    def _say(self, command: bytes) -> None:
-        os.write(self._commands, command)
-        ready, _, _ = select.select([self._acknowledgements], [], [], _ACKNOWLEDGEMENT_LIMIT_S)
-        if not ready or not os.read(self._acknowledgements, 16).startswith(b"ack"):
-            raise RuntimeError(f"perf did not acknowledge {command.decode().strip()!r}.")
-
-
-# -- outside ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class ControlChannel:
-    """The pipes of one `PerfControl`, as whoever starts perf sees them."""
-
-    arguments: tuple[str, ...]
-    """Options of `perf stat` and `perf record`: begin switched off, listen for commands."""
-    environment: dict[str, str]
-    """Variables for perf, which hands them on to the profiled process."""
-    descriptors: tuple[int, ...]
-    """File descriptors that perf and the profiled process inherit."""
-    _stretches: int
-
-    def seconds(self) -> float:
-        """Total length of the stretches that were counted, seconds; call it once the process has ended.
-
-        It is the profiled process's own word; what it says that makes no sense counts as nothing.
-        """
-        os.set_blocking(self._stretches, False)
-        with contextlib.suppress(BlockingIOError):
-            text = os.read(self._stretches, 1 << 16).decode(errors="replace")
-            numbers = [float(word) for word in text.split() if re.fullmatch(r"\d+(?:\.\d+)?(?:e-?\d+)?", word)]
-            return math.fsum(number for number in numbers if math.isfinite(number))
-        return 0.0
-
-
-@contextmanager
-def control_channel() -> Iterator[ControlChannel]:
-    """Pipes through which a process under perf can switch it on and off."""
-    pipes = [os.pipe() for _ in range(3)]
-    (commands, say), (hear, acknowledgements), (stretches, tell) = pipes
-    try:
-        yield ControlChannel(
-            arguments=("--delay", "-1", "--control", f"fd:{commands},{acknowledgements}"),
-            # Decimal points in perf's output follow the locale.
-            environment={CONTROL_VARIABLE: f"{say},{hear},{tell}", "LC_ALL": "C.UTF-8"},
-            descriptors=(commands, say, hear, acknowledgements, tell),
-            _stretches=stretches,
-        )
-    finally:
-        for descriptor in (end for pipe in pipes for end in pipe):
-            os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -166,26 +54,6 @@ class PerfAbility:
     """Events that can be counted."""
     user_only: bool = False
     """Whether the kernel's own part of the work cannot be seen."""
-
-
-@dataclass(frozen=True)
-class PerfResult:
-    """What perf saw of one process."""
-
-    state: PartState
-    """How it went."""
-    why: str = ""
-    """What is missing and what to do about it; empty when done."""
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    """Name → value, over all stretches that were counted; see `read_stat` and `read_samples`."""
-    lines: dict[int, float] = field(default_factory=dict)
-    """Line of the source → share of all samples, the greatest first; at most 40."""
-    notes: tuple[str, ...] = ()
-    """What a reader should know."""
-    output: str = ""
-    """Last words of the process and perf."""
-    code: int = 0
-    """Exit code, which perf takes over from the process; negative for a signal."""
 
 
 def perf_ability() -> PerfAbility:
@@ -214,7 +82,7 @@ def ability_from(output: str, code: int) -> PerfAbility:
         output: what it wrote.
         code: its exit code.
     """
-    counts = _read_counts(output)
+    counts = read_counts(output)
     # One that is supported may still not have had its turn in so short a time.
     events = frozenset(event for event, count in counts.items() if count.supported)
     if not events:
@@ -319,202 +187,6 @@ def script_of(data: Path) -> str:
     except subprocess.TimeoutExpired:
         return ""
     return done.stdout
-
-
-# -- counts -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Count:
-    value: float | None
-    """None where it is not supported or was never counted."""
-    supported: bool
-    running: float
-    """Share of the time in which it was counted; the value is scaled up to all of it."""
-    user_only: bool
-
-
-_EVENT = re.compile(r"(?:[\w.]+/)?(?P<event>[\w.-]+?)(?:[:/](?P<modifier>[a-zA-Z]*))?")
-_LEVEL_OF_GENERIC_EVENTS = {"GenuineIntel": "llc", "AuthenticAMD": "l2", "HygonGenuine": "l2"}
-"""What `cache-references` and `cache-misses` are about: Linux, arch/x86/events/intel/core.c (LONGEST_LAT_CACHE) and
-arch/x86/events/amd/core.c (requests to the L2 and misses of it). On Arm they are the L1's, which is counted anyway."""
-
-
-def read_stat(text: str, seconds: float, cores: int, vendor: str | None = None) -> PerfResult:
-    """Metrics out of `perf stat -j`.
-
-    Args:
-        text: its output.
-        seconds: wall time of the stretches that were counted.
-        cores: cores that the process may use.
-        vendor: maker of the processor, as /proc/cpuinfo has it; this machine's by default.
-
-    Returns:
-        `cycles`, `instructions`, `ipc`, `branch_miss_rate`, `cache_miss_rate.l1` (of loads), `cache_miss_rate.llc` or
-        `.l2`, `tlb_miss_rate` (of loads), `task_clock` (s, of all threads), `cpu_utilisation` (task clock over wall
-        time and cores), `context_switches`, `cpu_migrations`, `page_faults`, as far as they were counted.
-    """
-    counts = _read_counts(text)
-    values = {event: count.value for event, count in counts.items() if count.value is not None}
-    metrics: dict[str, Metric] = {}
-
-    def ratio(name: str, top: str, bottom: str) -> None:
-        if top in values and values.get(bottom):
-            metrics[name] = Metric(value=values[top] / values[bottom], source="perf", raw=f"{top} / {bottom}")
-
-    for event in ("cycles", "instructions", "context-switches", "cpu-migrations", "page-faults"):
-        if event in values:
-            metrics[event.replace("-", "_")] = Metric(value=values[event], source="perf", raw=event)
-    ratio("ipc", "instructions", "cycles")
-    ratio("branch_miss_rate", "branch-misses", "branches")
-    ratio("cache_miss_rate.l1", "L1-dcache-load-misses", "L1-dcache-loads")
-    ratio("tlb_miss_rate", "dTLB-load-misses", "dTLB-loads")
-    level = _LEVEL_OF_GENERIC_EVENTS.get(_vendor() if vendor is None else vendor)
-    if level is not None:
-        ratio(f"cache_miss_rate.{level}", "cache-misses", "cache-references")
-    ratio("cache_miss_rate.llc", "LLC-load-misses", "LLC-loads")
-    if "task-clock" in values:
-        metrics["task_clock"] = Metric(value=values["task-clock"], unit="s", source="perf", raw="task-clock")
-        if seconds > 0 and cores > 0:
-            share = values["task-clock"] / (seconds * cores)
-            metrics["cpu_utilisation"] = Metric(value=share, source="perf", raw="task-clock / (wall time × cores)")
-    notes = []
-    shared = {event: count.running for event, count in counts.items() if event in values and count.running < 0.995}
-    if shared:
-        notes.append(
-            "the processor has fewer counters than events, so they took turns and were scaled up: "
-            + ", ".join(f"{event} was counted {share:.0%} of the time" for event, share in shared.items())
-        )
-    if any(count.user_only for count in counts.values()):
-        notes.append(
-            "counts are of user code alone: kernel.perf_event_paranoid is 2 or more and this user lacks CAP_PERFMON"
-        )
-    if not metrics:
-        return PerfResult(PartState.FAILED, "perf counted nothing between start and end of the stretch.")
-    return PerfResult(PartState.DONE, metrics=metrics, notes=tuple(notes))
-
-
-def per_call(metrics: dict[str, Metric], calls: int) -> dict[str, Metric]:
-    """Counts divided by the number of calls in which they arose; ratios stay."""
-    counts = ("cycles", "instructions", "task_clock", "context_switches", "cpu_migrations", "page_faults")
-    return {
-        name: metric.model_copy(update={"value": metric.value / calls}) if name in counts and calls > 0 else metric
-        for name, metric in metrics.items()
-    }
-
-
-def _read_counts(text: str) -> dict[str, _Count]:
-    """Event → count, out of `perf stat -j`; what is no count is passed over.
-
-    The value is a string, `<not supported>` or `<not counted>` where there is none. An event's name has `:u` or `/u` at
-    its end where only user code is counted, and its unit in front (`cpu_core/cycles/`) on processors with two kinds of
-    cores, whose counts are added up.
-    """
-    counts: dict[str, _Count] = {}
-    for line in text.splitlines():
-        if not line.startswith("{"):
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        name = re.fullmatch(
-            r"(?:[\w.]+/)?(?P<event>[\w.-]+?)(?:[:/](?P<modifier>[a-zA-Z]*))?", str(entry.get("event", ""))
-        )
-        if name is None:
-            continue
-        value = _float(entry.get("counter-value"))
-        if value is not None and name["event"] == "task-clock":
-            value *= {"msec": 1e-3, "nsec": 1e-9, "ns": 1e-9}.get(str(entry.get("unit")), 1e-3)
-        share = _float(entry.get("pcnt-running"))
-        supported = value is not None or entry.get("counter-value") == "<not counted>"
-        count = _Count(value, supported, 1.0 if share is None else share / 100, "u" in (name["modifier"] or ""))
-        before = counts.get(name["event"])
-        if before is not None and before.value is not None:
-            count = _Count(before.value + (value or 0.0), True, min(before.running, count.running), count.user_only)
-        counts[name["event"]] = count
-    return counts
-
-
-def _float(value: object) -> float | None:
-    try:
-        number = float(str(value))
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-# -- samples ----------------------------------------------------------------------------------------------------------
-
-_MAPPING = re.compile(
-    r"PERF_RECORD_MMAP2? (?P<pid>-?\d+)/-?\d+: \[0x(?P<start>[0-9a-f]+)\(0x(?P<length>[0-9a-f]+)\) @ "
-    r"(?:0x)?(?P<offset>[0-9a-f]+)[^\]]*\]: \S+ (?P<file>.+)$"
-)
-_SAMPLE = re.compile(r"\s*(?P<pid>\d+)\s+(?P<address>[0-9a-f]+)\s*$")
-_KERNEL_ADDRESS = 1 << 63
-_PARTS = (("openmp", re.compile(r"lib(?:gomp|i?omp5?)\b")), ("math", re.compile(r"lib(?:m|mvec)[.-]")))
-
-
-def read_samples(script: str, libraries: frozenset[str] = frozenset(), assembly: str = "") -> PerfResult:
-    """Where the samples fell.
-
-    Args:
-        script: what `script_of` returns.
-        libraries: file names, without folder, that the candidate's library may have.
-        assembly: its code with lines, the stage `assembly` of `cpp_code.kernel_code`.
-
-    Returns:
-        `lines`, and the metrics `samples` and `sample_share.<part>`. The parts are `candidate` (its library),
-        `openmp` (the run-time: waiting and sharing out work), `math` (libm), `system` (the kernel: page faults,
-        mostly) and `other`.
-    """
-    lines_at = {
-        entry.address + function.file_shift: entry.line
-        for function in read_disassembly(assembly)
-        for entry in function.instructions
-        if entry.line is not None
-    }
-    mapped: dict[str, list[tuple[int, int, int, str]]] = {}
-    parts: Counter[str] = Counter()
-    lines: Counter[int] = Counter()
-    for text in script.splitlines():
-        if (mapping := _MAPPING.search(text)) is not None:
-            start = int(mapping["start"], 16)
-            mapped.setdefault(mapping["pid"], []).append(
-                (start, start + int(mapping["length"], 16), int(mapping["offset"], 16), mapping["file"])
-            )
-        elif (sample := _SAMPLE.match(text)) is not None:
-            address = int(sample["address"], 16)
-            # The newest mapping of an address holds.
-            start, _end, offset, file = next(
-                (entry for entry in reversed(mapped.get(sample["pid"], [])) if entry[0] <= address < entry[1]),
-                (0, 0, 0, ""),
-            )
-            name = file.rsplit("/", 1)[-1]
-            if address >= _KERNEL_ADDRESS:
-                parts["system"] += 1
-            elif name in libraries:
-                parts["candidate"] += 1
-                line = lines_at.get(address - start + offset)
-                if line is not None:
-                    lines[line] += 1
-            else:
-                parts[next((part for part, pattern in _PARTS if pattern.match(name)), "other")] += 1
-    total = sum(parts.values())
-    if not total:
-        return PerfResult(PartState.FAILED, "perf took no samples between start and end of the stretch.")
-    metrics = {"samples": Metric(value=total, source="perf", raw="cpu-clock")}
-    for part in ("candidate", "openmp", "math", "system", "other"):
-        metrics[f"sample_share.{part}"] = Metric(value=parts[part] / total, source="perf", raw="cpu-clock")
-    notes: tuple[str, ...] = ()
-    if parts["candidate"] and lines_at and not lines:
-        notes = ("no sample in the candidate's library fell on code of a known line",)
-    return PerfResult(
-        PartState.DONE,
-        metrics=metrics,
-        notes=notes,
-        lines={line: count / total for line, count in lines.most_common(_MOST_LINES)},
-    )
 
 
 # -- the profiler -----------------------------------------------------------------------------------------------------
@@ -681,14 +353,6 @@ def _number(file: Path) -> int | None:
         return int(file.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-
-
-def _vendor() -> str:
-    try:
-        found = re.search(r"^vendor_id\s*:\s*(\S+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        return ""
-    return found[1] if found else ""
 
 
 def _read(file: Path) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 from kernelevolve.evaluation.judge.intervals import covered
 
 # Here, because once the walls stand this process may read its own packages no more.
-from kernelevolve.profilers.perf import PerfControl
+from kernelevolve.profilers.perf_control import PerfControl
 
 WARM_UP_S = 0.3
 """Seconds of calls before anything is recorded, so that clocks have risen."""

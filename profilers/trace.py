@@ -1,21 +1,25 @@
-"""A profile as one trace file that ui.perfetto.dev opens.
-
-The format is Perfetto's own: a `Trace` message, that is a row of `TracePacket`s, in protocol-buffer wire format
-(protobuf.dev/programming-guides/encoding). Only a handful of messages are needed, so they are encoded here; every field
-number is from `protos/perfetto/trace/` of github.com/google/perfetto, and
-`docs/reference/synthetic-track-event.md` there says what a reader expects. Packets need not be in order of time.
-"""
+"""A profile as one trace file that ui.perfetto.dev opens."""
 
 from __future__ import annotations
 
 import math
 import re
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
+from kernelevolve.profilers.perfetto import (
+    INSTANT,
+    ORDERED_BY_RANK,
+    SLICE_BEGIN,
+    SLICE_END,
+    Packets,
+    Value,
+    integer,
+    message,
+    text,
+)
 from kernelevolve.profilers.report import Bottleneck, DeviceEvent, KernelMeasurement, ProfileReport, Scope
 
 COUNTERS = (
@@ -30,9 +34,6 @@ COUNTERS = (
 )
 """Metrics, shares from 0 to 1, that are drawn as a counter in per cent. Perfetto takes at most 8 with one event; all
 other metrics are among the arguments of the kernel's slices."""
-
-Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value]"
-"""What an argument of an event may be."""
 
 
 @dataclass(frozen=True)
@@ -76,145 +77,7 @@ def write_trace(report: ProfileReport, path: Path, limit_bytes: int = 100 << 20)
     return TraceInfo(path, trace.written, trace.events, trace.dropped)
 
 
-# -- protocol buffers -----------------------------------------------------------------------------------------------
-
-
-def _varint(value: int) -> bytes:
-    value &= (1 << 64) - 1  # Negative numbers go as two's complement of 64 bits.
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _integer(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _fixed(field: int, value: int) -> bytes:
-    return _varint(field << 3 | 1) + struct.pack("<Q", value)
-
-
-def _double(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 1) + struct.pack("<d", value)
-
-
-def _message(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _text(field: int, value: str) -> bytes:
-    return _message(field, value.encode("utf-8", "replace"))
-
-
-# -- packets --------------------------------------------------------------------------------------------------------
-
-_SLICE_BEGIN, _SLICE_END, _INSTANT = 1, 2, 3  # TrackEvent.Type
-_CATEGORIES, _EVENT_NAMES, _ANNOTATION_NAMES, _STRINGS = 1, 2, 3, 29  # Tables of InternedData
-_STATE_CLEARED, _STATE_NEEDED = 1, 2  # TracePacket.SequenceFlags
-_ORDERED_BY_RANK = 3  # TrackDescriptor.ChildTracksOrdering.EXPLICIT
-
-
-class _Packets:
-    """Encodes the packets of one sequence. A string that is used is sent once and then known by its number."""
-
-    def __init__(self, sequence: int) -> None:
-        self._sequence = sequence
-        self._known: dict[tuple[int, str], int] = {}
-        self._counts: dict[int, int] = {}
-        self._fresh = b""
-        self._flags = _STATE_CLEARED | _STATE_NEEDED
-
-    def event(
-        self,
-        kind: int,
-        at_ns: int,
-        track: int,
-        name: str = "",
-        category: str = "",
-        arguments: bytes = b"",
-        counters: Sequence[tuple[int, float]] = (),
-        flows: Sequence[int] = (),
-        ends_flow: int | None = None,
-    ) -> bytes:
-        """A `TrackEvent`.
-
-        Args:
-            kind: begin or end of a slice, or an instant.
-            at_ns: when.
-            track: identifier of the track.
-            name: text on the slice; the end of a slice needs none.
-            category: its kind.
-            arguments: from `argument`.
-            counters: tracks of counters and the values that they take now.
-            flows: arrows that begin here.
-            ends_flow: the arrow that ends here.
-        """
-        body = _integer(9, kind) + _integer(11, track) + arguments
-        if name:
-            body += _integer(10, self._intern(_EVENT_NAMES, name))
-        if category:
-            body += _integer(3, self._intern(_CATEGORIES, category))
-        for counter, value in counters:
-            body += _integer(45, counter) + _double(46, value)
-        for flow in flows:
-            body += _fixed(47, flow)
-        if ends_flow is not None:
-            body += _fixed(48, ends_flow)
-        return self._packet(at_ns, _message(11, body))
-
-    def track(
-        self, identifier: int, name: str, parent: int | None = None, rank: int | None = None, kind: bytes = b""
-    ) -> bytes:
-        """A `TrackDescriptor`; `kind` has the fields that make it a process, a thread, a counter or a group."""
-        body = _integer(1, identifier) + _text(2, name) + kind
-        if parent is not None:
-            body += _integer(5, parent)
-        if rank is not None:
-            body += _integer(12, rank)
-        return self._packet(0, _message(60, body))
-
-    def argument(self, name: str, value: Value) -> bytes:
-        """A `DebugAnnotation`: what is shown of an event when it is selected."""
-        return _message(4, _integer(1, self._intern(_ANNOTATION_NAMES, name)) + self._value(value))
-
-    def _value(self, value: Value) -> bytes:
-        if isinstance(value, bool):
-            return _integer(2, value)
-        if isinstance(value, int):
-            return _integer(4, value)
-        if isinstance(value, float):
-            return _double(5, value)
-        if isinstance(value, str):
-            return _integer(17, self._intern(_STRINGS, value))
-        if isinstance(value, Mapping):
-            entries = ((self._intern(_ANNOTATION_NAMES, name), item) for name, item in value.items())
-            return b"".join(_message(11, _integer(1, number) + self._value(item)) for number, item in entries)
-        return b"".join(_message(12, self._value(item)) for item in value)
-
-    def _intern(self, table: int, text: str) -> int:
-        number = self._known.get((table, text))
-        if number is None:
-            number = self._counts[table] = self._counts.get(table, 0) + 1
-            self._known[table, text] = number
-            self._fresh += _message(table, _integer(1, number) + _text(2, text))
-        return number
-
-    def _packet(self, at_ns: int, body: bytes) -> bytes:
-        # Every packet of a writer carries its sequence, without which nothing that was sent once is known.
-        body += _integer(8, at_ns) + _integer(10, self._sequence) + _integer(13, self._flags)
-        if self._flags & _STATE_CLEARED:
-            body += _integer(87, 1)
-            self._flags = _STATE_NEEDED
-        if self._fresh:
-            body += _message(12, self._fresh)
-            self._fresh = b""
-        return _message(1, body)
-
-
-# -- the trace ------------------------------------------------------------------------------------------------------
+# -- the trace --------------------------------------------------------------------------------------------------------
 
 _PROCESS, _HOST, _COUNTER_GROUP = 1, 2, 3
 _FIRST_FREE = 16
@@ -241,7 +104,7 @@ class _Trace:
         self._report = report
         self._stream = stream
         self._limit = limit
-        self._packets = _Packets(1)
+        self._packets = Packets(1)
         self._free = _FIRST_FREE
         self._kernels = {entry.kernel: entry for entry in report.kernels}
         self._arguments: dict[str, bytes] = {}
@@ -291,14 +154,14 @@ class _Trace:
 
     def _head(self) -> Iterator[bytes]:
         report = self._report
-        process = _integer(1, _PID) + _text(6, f"{report.candidate} on {report.device or report.platform}")
-        yield self._packets.track(_PROCESS, "profile", kind=_message(3, process))
-        thread = _integer(1, _PID) + _integer(2, _PID) + _text(5, "host")
-        yield self._packets.track(_HOST, "host", kind=_message(4, thread))
+        process = integer(1, _PID) + text(6, f"{report.candidate} on {report.device or report.platform}")
+        yield self._packets.track(_PROCESS, "profile", kind=message(3, process))
+        thread = integer(1, _PID) + integer(2, _PID) + text(5, "host")
+        yield self._packets.track(_HOST, "host", kind=message(4, thread))
         self._lanes["host"] = [_Lane(_HOST, [])]
-        yield self._packets.track(_COUNTER_GROUP, "counters", _PROCESS, kind=_integer(11, _ORDERED_BY_RANK))
+        yield self._packets.track(_COUNTER_GROUP, "counters", _PROCESS, kind=integer(11, ORDERED_BY_RANK))
         about = b"".join(self._packets.argument(name, value) for name, value in _about(report).items())
-        yield self._packets.event(_INSTANT, 0, _PROCESS, "profile", "profile", about)
+        yield self._packets.event(INSTANT, 0, _PROCESS, "profile", "profile", about)
         yield from self._diagnosis()
 
     def _diagnosis(self) -> Iterator[bytes]:
@@ -316,8 +179,8 @@ class _Trace:
             yield self._packets.track(track, "diagnosis", _PROCESS)
             told = b"".join(self._packets.argument(name, value) for name, value in _finding(rank, bottleneck).items())
             name = bottleneck.kind.value.replace("_", " ")
-            yield self._packets.event(_SLICE_BEGIN, self._ns(start), track, name, "diagnosis", told)
-            yield self._packets.event(_SLICE_END, self._ns(end), track)
+            yield self._packets.event(SLICE_BEGIN, self._ns(start), track, name, "diagnosis", told)
+            yield self._packets.event(SLICE_END, self._ns(end), track)
 
     def _notices(self, over: int, unrecorded: int) -> bytes:
         """Instants that say which events are not there."""
@@ -328,8 +191,8 @@ class _Trace:
             (self._unusable, f"{self._unusable} events have no usable times"),
         )
         # In a sequence of its own, so that the size does not depend on which strings are known by then.
-        packets = _Packets(2)
-        return b"".join(packets.event(_INSTANT, at, _PROCESS, text, "dropped") for count, text in texts if count)
+        packets = Packets(2)
+        return b"".join(packets.event(INSTANT, at, _PROCESS, notice, "dropped") for count, notice in texts if count)
 
     def _slice(self, event: DeviceEvent, arrow: int | None) -> Iterator[bytes]:
         """All packets of one event, at which an arrow may end: new tracks, its slice, the scopes inside."""
@@ -345,14 +208,14 @@ class _Trace:
                 counters.append((counter, value))
                 yield descriptor
         flows = self._begins.pop(event.correlation, ()) if event.kind == "launch" else ()
-        kind = _SLICE_BEGIN if end > start else _INSTANT
+        kind = SLICE_BEGIN if end > start else INSTANT
         yield self._packets.event(kind, start, lane, event.name, event.kind, arguments, counters, flows, arrow)
         if end > start:
             if event.kind == "kernel" and event.name not in self._scoped:
                 self._scoped.add(event.name)
                 measured = self._kernels.get(event.name)
                 yield from self._scopes(measured.scopes if measured else (), lane, start, end)
-            yield self._packets.event(_SLICE_END, end, lane, counters=[(counter, 0.0) for counter, _value in counters])
+            yield self._packets.event(SLICE_END, end, lane, counters=[(counter, 0.0) for counter, _value in counters])
 
     def _lane(self, name: str, start: int, end: int, nested: bool) -> tuple[int, bytes]:
         """The first row of a track on which a slice crosses no other, and the packet that describes a new row."""
@@ -389,7 +252,7 @@ class _Trace:
                 track = self._counters[lane, name] = self._new()
                 row = [entry.track for entry in self._lanes[event.track]].index(lane)
                 title = f"{name}, {event.track}" + (f", row {row + 1}" if row else "")
-                kind = _message(8, _text(6, "%") + _text(7, "share"))
+                kind = message(8, text(6, "%") + text(7, "share"))
                 place = rank + len(COUNTERS) * self._ranks[event.track]
                 descriptor = self._packets.track(track, title, _COUNTER_GROUP, place, kind)
             yield self._counters[lane, name], 100 * metric.value, descriptor
@@ -417,8 +280,11 @@ class _Trace:
             told: dict[str, Value] = {"cycles": scope.cycles, "share": scope.share}
             told["note"] = "the length is its share of the longest scope's cycles; the place is not measured"
             arguments = b"".join(self._packets.argument(name, value) for name, value in told.items())
-            yield self._packets.event(_SLICE_BEGIN, low, lane, scope.name, "scope", arguments)
-            yield self._packets.event(_SLICE_END, low + length, lane)
+            yield self._packets.event(SLICE_BEGIN, low, lane, scope.name, "scope", arguments)
+            yield self._packets.event(SLICE_END, low + length, lane)
+
+
+# -- what is told -----------------------------------------------------------------------------------------------------
 
 
 def _usable(event: DeviceEvent) -> bool:

@@ -15,20 +15,9 @@ from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.languages.cpp import CppLanguage
 from kernelevolve.evaluation.languages.cpp_code import kernel_code
 from kernelevolve.evaluation.platform import get_platform
-from kernelevolve.profilers.perf import (
-    CONTROL_VARIABLE,
-    PerfControl,
-    PerfProfiler,
-    ability_from,
-    control_channel,
-    per_call,
-    perf_ability,
-    perf_record,
-    perf_stat,
-    read_samples,
-    read_stat,
-    stat_command,
-)
+from kernelevolve.profilers.perf import PerfProfiler, ability_from, perf_ability, perf_record, perf_stat, stat_command
+from kernelevolve.profilers.perf_control import CONTROL_VARIABLE, PerfControl, control_channel
+from kernelevolve.profilers.perf_output import per_call, read_samples, read_stat
 from kernelevolve.profilers.report import PartState
 from kernelevolve.profilers.subject import Subject
 
@@ -36,7 +25,7 @@ needs_perf = pytest.mark.skipif(perf_ability().state is PartState.MISSING, reaso
 
 BURN = """
 import time
-from kernelevolve.profilers.perf import PerfControl
+from kernelevolve.profilers.perf_control import PerfControl
 def burn(seconds):
     end = time.thread_time() + seconds
     while time.thread_time() < end:
@@ -263,7 +252,7 @@ def test_outside_of_perf_the_control_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_control_whose_perf_is_gone_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernelevolve.profilers.perf._ACKNOWLEDGEMENT_LIMIT_S", 0.05)
+    monkeypatch.setattr("kernelevolve.profilers.perf_control._ACKNOWLEDGEMENT_LIMIT_S", 0.05)
     with control_channel() as channel:
         control = PerfControl(*map(int, channel.environment[CONTROL_VARIABLE].split(",")))
         with pytest.raises(RuntimeError, match="did not acknowledge 'enable'"):

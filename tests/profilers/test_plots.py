@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelevolve.profilers.plots import BOUNDS, KINDS, WIDTH, roofline_svg, timeline_svg
+from kernelevolve.profilers.plots import roofline_svg, timeline_svg
+from kernelevolve.profilers.plots.paper import BOUNDS, KINDS, WIDTH
 from kernelevolve.profilers.report import Ceiling, DeviceEvent, RooflinePoint, Timeline
 
 SVG = "{http://www.w3.org/2000/svg}"
