@@ -25,7 +25,7 @@ from kernelevolve.knowledge.platform_names import platforms_named, resolve_platf
 from kernelevolve.knowledge.quoting import SHIPPED, quoted
 from kernelevolve.knowledge.retrieval import Filters, Hit, Retriever
 from kernelevolve.knowledge.store import KnowledgeStore, StoredPassage, where_clause
-from kernelevolve.knowledge.vocabulary import LANGUAGES, Kind, checked_kinds, checked_words, nearest
+from kernelevolve.knowledge.vocabulary import LANGUAGES, PLATFORM_PARENTS, Kind, checked_kinds, checked_words, nearest
 
 QUERY_LIMIT = 4_000
 """Characters of a query."""
@@ -93,7 +93,10 @@ class KnowledgeBase:
             versions=versions,
         )
         numbers = spec_answers(query, filters.platforms)
-        named = () if filters.platforms else platforms_named(query)
+        # What a user says of an accelerator of their own comes before what holds for every chip: the shipped documents
+        # carry questions that they answer, and a manual does not.
+        own = any(platform not in PLATFORM_PARENTS for platform in filters.platforms)
+        named = (filters.platforms if own else ()) if filters.platforms else platforms_named(query)
         # A sheet is the answer to questions about its own chip only; all of them sound alike.
         sheets = sheets_named(query) - {answer.document for answer in numbers}
         hits = [
