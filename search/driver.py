@@ -55,7 +55,6 @@ def drive(
 def _drive(
     engine: Engine, synthesizer: Synthesizer, until: Callable[[], bool], sleep: Callable[[float], None]
 ) -> StopReason | None:
-    idle = False
     while not until():
         if engine.judge_starting_points() and engine.store.search(engine.search_id).leader_id is None:
             sleep(_POLL_S)
@@ -63,17 +62,11 @@ def _drive(
         outcome = engine.step(synthesizer)
         if isinstance(outcome, StopReason):
             return outcome
-        if outcome is not None:
-            idle = False
-            continue
-        reason = engine.reason_to_stop()
-        if reason is not None:
-            return reason
-        # Twice, since the last order under way may have ended between the two questions.
-        if idle and not engine.store.under_way(engine.search_id):
-            return StopReason.NOTHING_LEFT
-        idle = True
-        sleep(_POLL_S)
+        if outcome is None:
+            reason = engine.reason_to_stop()
+            if reason is not None:
+                return reason
+            sleep(_POLL_S)
     return None
 
 

@@ -207,7 +207,13 @@ class Engine:
         def choose(view: SearchView, number: int) -> tuple[Phase, Choice] | None:
             nonlocal reason
             reason = self._reason(view.search)
-            return None if reason is not None else self._choose(view, number)
+            if reason is not None:
+                return None
+            chosen = self._choose(view, number)
+            # What others hold may yet bring something to build on.
+            if chosen is None and not view.under_way:
+                reason = StopReason.NOTHING_LEFT
+            return chosen
 
         lease_s = self._search.options.lease_s
         order = self.store.issue(self.search_id, choose, self.holder, lease_s, self.policy.along_path)
@@ -357,8 +363,8 @@ class Engine:
         """Have one candidate written and judged.
 
         Returns:
-            The new node; the order, if it led to none; a reason to stop; None where there is nothing left to try, or
-            where what is under way will use up the budget.
+            The new node; the order, if it led to none; a reason to stop; None where it depends on what others have
+            under way: they may use up the budget, or bring something to build on.
 
         Raises:
             SynthesizerError: the author can't go on at all.

@@ -44,6 +44,8 @@ class SearchView(Protocol):
 
     search: SearchRecord
     """The search, its options and its counters."""
+    under_way: int
+    """Orders that others hold."""
 
     def node(self, node_id: str) -> Brief:
         """One node."""

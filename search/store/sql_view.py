@@ -37,9 +37,10 @@ _ELITES = Prepared(
 class SqlView:
     """`SearchView` of one search."""
 
-    def __init__(self, connection: Connection, search: SearchRecord) -> None:
+    def __init__(self, connection: Connection, search: SearchRecord, under_way: int = 0) -> None:
         self._connection = connection
         self.search = search
+        self.under_way = under_way
 
     def node(self, node_id: str) -> Brief:
         """See `SearchView`."""

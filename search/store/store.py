@@ -251,7 +251,7 @@ class Store(Reader):
             if waiting:
                 return self._issue_again(connection, waiting[0], holder, lease_s)
             number = search.issued
-            chosen = choose(SqlView(connection, search), number)
+            chosen = choose(SqlView(connection, search, len(live)), number)
             if chosen is None:
                 return None
             phase, choice = chosen

@@ -358,6 +358,27 @@ def test_nothing_is_left_only_once_nothing_is_under_way(trusting, store: Store) 
     assert [node.exhausted for node in store.nodes(search_id)] == [True, True]
 
 
+def test_the_last_candidate_of_a_budget_may_land_at_any_moment(trusting, row_sums: Candidate, store: Store) -> None:
+    search_id = start(store, "task.py", "cpu", [row_sums], OptimizeOptions(evaluations=2))
+    elsewhere = Engine(store, search_id, trusting, "elsewhere")
+    elsewhere.judge_starting_points()
+    order = elsewhere.next_order()
+    assert order is not None
+
+    class Unlucky(Engine):
+        asked = 0
+
+        def reason_to_stop(self) -> StopReason | None:
+            reason = super().reason_to_stop()
+            self.asked += 1
+            if self.asked == 2:
+                elsewhere.submit(order, rated(row_sums, 2.0))
+            return reason
+
+    engine = Unlucky(store, search_id, trusting, "here")
+    assert drive(engine, Mutator(), sleep=lambda seconds: None) is StopReason.EVALUATIONS
+
+
 def test_a_process_waits_while_another_judges_the_only_starting_point(
     row_sums: Candidate, trusting, store: Store
 ) -> None:
