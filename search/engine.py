@@ -510,6 +510,8 @@ def start(
     policy: str = "greedy",
     synthesizer: str = "mutator",
     brief: str = "",
+    owner: str = "",
+    shared: bool = False,
 ) -> str:
     """Begin a search: nothing is judged yet.
 
@@ -522,6 +524,8 @@ def start(
         policy: name of the selection policy.
         synthesizer: name of the synthesizer.
         brief: what an author must know of the task.
+        owner: whom it belongs to; empty for whoever runs the server.
+        shared: whether other callers may see it and work on it.
 
     Returns:
         The search's handle.
@@ -533,4 +537,4 @@ def start(
     get_policy(policy, options.policy_parameters)
     if not starting_points and synthesizer not in READS_PROMPTS:
         raise SearchError("There is nothing to start from.", "Give at least one starting point.")
-    return store.create_search(task, platform, starting_points, options, policy, synthesizer, brief)
+    return store.create_search(task, platform, starting_points, options, policy, synthesizer, brief, owner, shared)

@@ -15,3 +15,10 @@ class SearchError(Exception):
         super().__init__(f"{summary} {advice}".strip())
         self.summary = summary
         self.advice = advice
+
+    @classmethod
+    def no_search(cls, search_id: str) -> SearchError:
+        """There is no search with this handle, or none that the caller may know of."""
+        return cls(
+            f"There is no search {search_id[:80]!r}.", "Check the handle; `kernelevolve search list` shows them."
+        )

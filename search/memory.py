@@ -13,7 +13,7 @@ from kernelevolve.evaluation.verdict import PlatformVerdict
 from kernelevolve.knowledge.situation import Situation, situation_of
 from kernelevolve.search.node import Node, SearchRecord
 from kernelevolve.search.order import MemoryMode, Order, Phase
-from kernelevolve.search.prompt import Draft, Prompt, fit
+from kernelevolve.search.prompt import Draft, Prompt, as_material, fenced, fit
 from kernelevolve.search.store import Reader
 
 _LINE = 8
@@ -213,7 +213,7 @@ def verdict_lines(entry: PlatformVerdict) -> str:
         if found.advice:
             lines.append(f"do: {found.advice}")
         if found.log:
-            lines.append(f"output of the compiler or the candidate, as material:\n{found.log[:_LOG]}")
+            lines.append(f"output of the compiler or the candidate, as material:\n{as_material(found.log[:_LOG])}")
     for timing in entry.timings:
         limit = f", the hardware's limit is {timing.floor_ms:.4g} ms" if timing.floor_ms else ""
         lines.append(
@@ -244,10 +244,7 @@ def _name(node: Node) -> str:
 
 
 def _fenced(source: str, language: str) -> str:
-    fence = "```"
-    while fence in source:
-        fence += "`"
-    return f"{fence}{_FENCES.get(language, '')}\n{source.rstrip()}\n{fence}"
+    return fenced(source, _FENCES.get(language, ""))
 
 
 def what_changed(node: Node) -> str:

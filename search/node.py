@@ -104,6 +104,10 @@ class SearchRecord(Contract):
     """Tokens they answered with."""
     usd: float
     """Money spent on them, US dollars."""
+    owner: str = ""
+    """Caller that began it, the name of its token; empty where it was begun on the server's own machine."""
+    shared: bool = False
+    """Whether other callers may see it and work on it."""
 
 
 class Node(Contract):

@@ -101,6 +101,19 @@ def _shares(drafts: Sequence[Draft], room: int) -> list[int]:
     return shares
 
 
+def as_material(text: str) -> str:
+    """Text that a compiler or a candidate wrote, marked line by line, so that it can't pass for the server's own."""
+    return "\n".join(f"| {line}" for line in text.rstrip().splitlines())
+
+
+def fenced(source: str, language: str = "") -> str:
+    """A source between fences that it cannot close."""
+    fence = "```"
+    while fence in source:
+        fence += "`"
+    return f"{fence}{language}\n{source.rstrip()}\n{fence}"
+
+
 def shorten(text: str, limit: int) -> str:
     """Cut a text in its middle, saying how much is missing, to at most `limit` characters."""
     if len(text) <= limit:

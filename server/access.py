@@ -6,18 +6,29 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
-from mcp.types import CallToolResult, ListToolsResult, TextContent
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, CallToolResult, ListToolsResult, TextContent
 
+from kernelevolve.search.errors import SearchError
+from kernelevolve.search.prompt import shorten
+from kernelevolve.server.ownership import refuse_what_is_not_theirs, scope_of, searches_in
 from kernelevolve.server.tokens import Scope, TokenStore
+from kernelevolve.tools.compile_and_verify import TEXT_LIMIT
+
+if TYPE_CHECKING:
+    from kernelevolve.search.store import Store
 
 TOOL_SCOPES: dict[str, Scope] = {
     "list_platforms": Scope.READ,
@@ -30,6 +41,8 @@ TOOL_SCOPES: dict[str, Scope] = {
     "store_pattern": Scope.SEARCH,
 }
 """Tool → what its caller must be allowed. A tool that is missing here needs `admin`."""
+_MOST_NOTED = 16
+"""Searches of one call that the audit log names."""
 
 
 class StoredTokens(TokenVerifier):
@@ -63,38 +76,69 @@ class Guard(ServerMiddleware[Any]):
     Args:
         most: what anybody may do at most: `--read-only` is `Scope.READ`.
         audit: file for one line of JSON for each tool call; None for none.
+        store: the searches, opened when first asked for; None where nobody can have one of his own.
     """
 
-    def __init__(self, most: Scope = Scope.ADMIN, audit: Path | None = None) -> None:
+    def __init__(
+        self, most: Scope = Scope.ADMIN, audit: Path | None = None, store: Callable[[], Store] | None = None
+    ) -> None:
         self._most = most
         self._audit = audit
+        self._store = store
         self._lock = threading.Lock()
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Guard one message."""
         if ctx.method == "tools/list":
             return self._without_hidden(await call_next(ctx))
+        foreign = await self._foreign(ctx)
         if ctx.method != "tools/call":
-            return await call_next(ctx)
+            if foreign is not None:
+                raise MCPError(code=INVALID_PARAMS, message=str(foreign))
+            try:
+                return await call_next(ctx)
+            except ValueError as error:
+                if ctx.method != "prompts/get":
+                    raise
+                # The SDK takes an unknown prompt, or one without an argument, for its own failure.
+                raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
         name = str((ctx.params or {}).get("name", ""))
         if not self._may(name):
             wanted = TOOL_SCOPES.get(name, Scope.ADMIN)
-            self._note(name, "refused", 0.0)
+            self._note(ctx, "refused", 0.0)
             text = f"{name} needs the scope {wanted.value!r}; {self._why()}"
             return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+        if foreign is not None:
+            self._note(ctx, "refused", 0.0)
+            return CallToolResult(content=[TextContent(type="text", text=str(foreign))], is_error=True)
         began = time.monotonic()
         outcome = "failed"
         try:
-            result = await call_next(ctx)
-            outcome = "error" if isinstance(result, CallToolResult) and result.is_error else "ok"
+            result = _within_limit(await call_next(ctx))
+            outcome = "error" if _is_error(result) else "ok"
             return result
         finally:
-            self._note(name, outcome, time.monotonic() - began)
+            self._note(ctx, outcome, time.monotonic() - began)
+
+    async def _foreign(self, ctx: ServerRequestContext[Any, Any]) -> SearchError | None:
+        """Why a message may not be served, where it names a search that its caller does not have."""
+        token, store = get_access_token(), self._store
+        if token is None or store is None:
+            return None
+        try:
+            await anyio.to_thread.run_sync(
+                lambda: refuse_what_is_not_theirs(token, ctx.method, ctx.params or {}, lambda key: store().search(key))
+            )
+        except SearchError as error:
+            return error
+        return None
 
     def _without_hidden(self, result: HandlerResult) -> HandlerResult:
         """The list of tools as this caller sees it. An older protocol's comes as the value that goes on the wire."""
         if isinstance(result, ListToolsResult):
             return result.model_copy(update={"tools": [tool for tool in result.tools if self._may(tool.name)]})
+        if result is None:
+            return None  # To a notification there is no answer.
         if isinstance(result, dict):
             return {**result, "tools": [tool for tool in result["tools"] if self._may(tool["name"])]}
         raise TypeError(f"a list of tools came as {type(result).__name__}")
@@ -108,14 +152,16 @@ class Guard(ServerMiddleware[Any]):
             return f"this server was started for {self._most.value!r} alone (--read-only)."
         return f"this token has {_scope_of_caller().value!r}. Ask for a token with a wider scope."
 
-    def _note(self, tool: str, outcome: str, seconds: float) -> None:
+    def _note(self, ctx: ServerRequestContext[Any, Any], outcome: str, seconds: float) -> None:
         if self._audit is None:
             return
-        caller = get_access_token()
+        caller, params = get_access_token(), ctx.params or {}
+        asked = [search_id[:40] for search_id in islice(dict.fromkeys(searches_in(ctx.method, params)), _MOST_NOTED)]
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "caller": caller.client_id if caller is not None else "local",
-            "tool": tool[:100],
+            "tool": str(params.get("name", ""))[:100],
+            "searches": asked,
             "outcome": outcome,
             "seconds": round(seconds, 3),
         }
@@ -129,11 +175,28 @@ class Guard(ServerMiddleware[Any]):
                 os.close(descriptor)
 
 
+def _within_limit(result: HandlerResult) -> HandlerResult:
+    """A tool's answer with its texts cut to `TEXT_LIMIT` characters together, whatever wrote them: errors too."""
+    if isinstance(result, dict):
+        # The value that goes on the wire, as older protocols have it.
+        room, content = TEXT_LIMIT, []
+        for block in result.get("content") or []:
+            if block.get("type") == "text":
+                block = {**block, "text": shorten(block["text"], room)}
+                room -= len(block["text"])
+            content.append(block)
+        return {**result, "content": content}
+    if isinstance(result, CallToolResult):
+        wire = _within_limit({"content": [block.model_dump(by_alias=True) for block in result.content]})
+        return result.model_copy(update={"content": CallToolResult.model_validate(wire).content})
+    return result
+
+
+def _is_error(result: HandlerResult) -> bool:
+    if isinstance(result, dict):
+        return bool(result.get("isError"))
+    return isinstance(result, CallToolResult) and bool(result.is_error)
+
+
 def _scope_of_caller() -> Scope:
-    """The scope of the token that came with the request; everything for a client on stdio, which started the server."""
-    caller = get_access_token()
-    if caller is None:
-        return Scope.ADMIN
-    return max(
-        (Scope(scope) for scope in caller.scopes if scope in set(Scope)), key=list(Scope).index, default=Scope.READ
-    )
+    return scope_of(get_access_token())

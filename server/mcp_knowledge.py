@@ -16,7 +16,7 @@ from kernelevolve.knowledge.answer import KnowledgeAnswer
 from kernelevolve.knowledge.pattern import PatternText, StoredPattern
 from kernelevolve.knowledge.vocabulary import PLATFORM_PARENTS, TOPICS
 from kernelevolve.search.store import Store
-from kernelevolve.server.mcp_support import in_thread, result
+from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, result
 
 if TYPE_CHECKING:
     from kernelevolve.knowledge.base import KnowledgeBase
@@ -89,7 +89,7 @@ def add_knowledge_tools(server: MCPServer[Any], base: GetBase, store: Callable[[
             answer, text = retrieve_hardware_docs(
                 base(), query, platforms, list(kinds), languages, versions, limit, neighbours
             )
-            return result(text, answer)
+            return result(text, answer, [link(passage.uri, passage.title) for passage in answer.passages])
 
         found: CallToolResult = await in_thread(work)
         return found
@@ -121,17 +121,17 @@ def add_knowledge_tools(server: MCPServer[Any], base: GetBase, store: Callable[[
     @server.resource(_SHELF, title="Documents of a platform about a topic", mime_type="text/markdown")
     async def shelf_resource(platform: str, topic: str) -> str:
         """Titles and links."""
-        return str(await in_thread(lambda: _shelf(base(), platform, topic)))
+        return await read_in_thread(lambda: _shelf(base(), platform, topic))
 
     @server.resource(_DOCUMENT, title="A document or a spec sheet (chips/…)", mime_type="text/markdown")
     async def document_resource(path: str) -> str:
         """A document with its sources."""
-        return str(await in_thread(lambda: base().read(path)))
+        return await read_in_thread(lambda: base().read(path))
 
     @server.resource(_SECTION, title="A section of a document", mime_type="text/markdown")
     async def section_resource(path: str, section: str) -> str:
         """One section with its document's sources."""
-        return str(await in_thread(lambda: base().read(f"{path}#{section}")))
+        return await read_in_thread(lambda: base().read(f"{path}#{section}"))
 
     @server.completion()  # type: ignore[no-untyped-call]
     async def complete(ref: Any, argument: Any, context: Any) -> Completion | None:

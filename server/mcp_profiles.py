@@ -18,7 +18,7 @@ from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.profilers.report import Bottleneck, Part, ProfileReport, RooflinePoint
 from kernelevolve.profilers.text import TEXT_LIMIT, profile_text
 from kernelevolve.search.store import Store
-from kernelevolve.server.mcp_support import in_thread, reporter, result
+from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, reporter, result
 from kernelevolve.tools.judges import Cancellation, JudgePool
 
 
@@ -113,7 +113,11 @@ def add_profile_tools(
             report = profile_kernel(pool, *what, parts, case, more, limit_s, base, reporter(ctx), cancellation)
             name = profile_id(report)
             short = KernelProfile.of(report, name, profile_folder(pool.state, name) / "trace.pftrace")
-            return result(f"{profile_text(report, TEXT_LIMIT - 100)}\nwhole report: {short.profile}", short)
+            return result(
+                f"{profile_text(report, TEXT_LIMIT - 100)}\nwhole report: {short.profile}",
+                short,
+                [link(short.profile, "whole report")],
+            )
 
         answer: CallToolResult = await in_thread(work, cancellation)
         return answer
@@ -127,4 +131,4 @@ def add_profile_tools(
 
             return stored_profile(pool.state, profile).model_dump_json(indent=1)
 
-        return str(await in_thread(read))
+        return await read_in_thread(read)

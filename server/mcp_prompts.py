@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from mcp.server import MCPServer
 from pydantic import Field
 
+from kernelevolve.search.prompt import fenced
+
 OPTIMIZE = """\
 Make the operator `{task}` fast on `{platform}` with KernelEvolve's tools. You are the author; the server judges.
 
@@ -102,11 +104,3 @@ def add_prompts(server: MCPServer[Any]) -> None:
     ) -> str:
         """Teach the knowledge base a chip from its manuals."""
         return WRITE_DOCS.format(platform=platform)
-
-
-def fenced(source: str) -> str:
-    """A text between fences that it cannot close."""
-    fence = "```"
-    while fence in source:
-        fence += "`"
-    return f"{fence}\n{source.rstrip()}\n{fence}"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import anyio
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult, ToolAnnotations
+from mcp.types import CallToolResult, ResourceLink, ToolAnnotations
 from pydantic import Field
 
 from kernelevolve.evaluation.contract import Contract
@@ -24,7 +24,8 @@ from kernelevolve.server.access import Authentication, Guard
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
-from kernelevolve.server.mcp_support import in_thread, reporter, result
+from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, reporter, result
+from kernelevolve.server.ownership import caller
 from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.server.tokens import Scope
 from kernelevolve.tools import searches
@@ -99,7 +100,7 @@ def create_server(
         name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan,
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
-        middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None)],
+        middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None, shelf.store)],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
 
@@ -198,6 +199,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         lease_minutes: Annotated[float, Field(gt=0, le=1440, description="Time for one candidate.")] = 15.0,
         orders: Annotated[int, Field(ge=1, le=16, description="Orders you want now.")] = 1,
         agent: Annotated[str, Field(max_length=100, description="Your name, if several work on it.")] = "",
+        shared: Annotated[bool, Field(description="Callers with other tokens may see it and work on it.")] = False,
     ) -> Annotated[CallToolResult, searches.SearchStep]:
         """Begin a search on one operator; answers with its id and your first orders, each with a prompt."""
 
@@ -217,11 +219,11 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
                 synthesizer_for(synthesizer)  # Missing settings show now, not at the first step.
             step, text = searches.start_search(
                 pool, shelf.store(), task, platform, policy, synthesizer, options, source, language, agent, orders,
-                reporter(ctx), cancellation, advise,
+                reporter(ctx), cancellation, advise, owner, shared,
             )  # fmt: skip
-            return result(text, step)
+            return result(text, step, links_of(step))
 
-        cancellation = Cancellation()
+        owner, cancellation = caller(), Cancellation()
         answer: CallToolResult = await in_thread(work, cancellation)
         return answer
 
@@ -252,7 +254,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
                 pool, shelf.store(), search_id, submissions, orders, agent, seconds, extend, synthesizer_for,
                 reporter(ctx), cancellation, advise,
             )  # fmt: skip
-            return result(text, step)
+            return result(text, step, links_of(step))
 
         cancellation = Cancellation()
         answer: CallToolResult = await in_thread(work, cancellation)
@@ -281,7 +283,13 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
 
         def look() -> CallToolResult:
             report, text = searches.get_search(shelf.store(), search_id, view, step, order, after, advise)
-            return result(text, report)
+            links = [link(f"search://{search_id}", f"search {search_id}")]
+            if report.node is not None:
+                links += [
+                    link(f"search://{search_id}/{what}/{report.node.step}", f"{what} of step {report.node.step}")
+                    for what in ("nodes", "verdicts")
+                ]
+            return result(text, report, links)
 
         if wait_seconds:
             known = after or await in_thread(lambda: shelf.store().last_event(search_id))
@@ -294,7 +302,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
     @server.resource("search://{search_id}", title="A search", mime_type="text/plain")
     async def search_resource(search_id: str) -> str:
         """How a search stands, and its tree."""
-        return str(await in_thread(lambda: searches.get_search(shelf.store(), search_id, "tree")[1]))
+        return await read_in_thread(lambda: searches.get_search(shelf.store(), search_id, "tree")[1])
 
     @server.resource("search://{search_id}/nodes/{step}", title="A node of a search", mime_type="text/plain")
     async def node_resource(search_id: str, step: int) -> str:
@@ -304,7 +312,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
             store = shelf.store()
             return store.candidate(store.node(f"{search_id}.{step}")).source
 
-        return str(await in_thread(read))
+        return await read_in_thread(read)
 
     @server.resource("search://{search_id}/verdicts/{step}", title="A verdict", mime_type="application/json")
     async def verdict_resource(search_id: str, step: int) -> str:
@@ -315,7 +323,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
             node = store.node(f"{search_id}.{step}")
             return (store.confirmation(node) or store.verdict(node)).model_dump_json(indent=1)
 
-        return str(await in_thread(read))
+        return await read_in_thread(read)
 
     @server.resource("search://{search_id}/orders/{number}", title="An order's prompt", mime_type="text/markdown")
     async def order_resource(search_id: str, number: int) -> str:
@@ -325,7 +333,14 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
             store = shelf.store()
             return searches.prompt_text(store, store.order(f"{search_id}.o{number}"), advise=advise)
 
-        return str(await in_thread(read))
+        return await read_in_thread(read)
+
+
+def links_of(step: searches.SearchStep) -> list[ResourceLink]:
+    """Where all of a step can be read."""
+    search_id = step.summary.search_id
+    prompts = [link(order.prompt_uri, f"prompt of order {order.order.order_id}") for order in step.orders]
+    return [link(f"search://{search_id}", f"search {search_id}"), *prompts]
 
 
 def serve_stdio(state: Path, most: Scope = Scope.ADMIN) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, TextContent
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
+from mcp.types import CallToolResult, ResourceLink, TextContent
 
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.search.errors import SearchError
+from kernelevolve.search.prompt import as_material
 from kernelevolve.tools.judges import Cancellation
 
 
@@ -28,11 +29,31 @@ def reporter(ctx: Context[Any, Any]) -> Callable[[str, float], None]:
     return report
 
 
-def result(text: str, value: Contract) -> CallToolResult:
-    """Text for the model and the same as a value."""
+def result(text: str, value: Contract, links: Sequence[ResourceLink] = ()) -> CallToolResult:
+    """What a tool answers.
+
+    Args:
+        text: for the model, at most 8,000 characters; the guard cuts what is longer.
+        value: the same as a value.
+        links: resources that hold all of it.
+    """
     return CallToolResult(
-        content=[TextContent(type="text", text=text)], structured_content=value.model_dump(mode="json")
+        content=[TextContent(type="text", text=text), *links],
+        structured_content=value.model_dump(mode="json"),
     )
+
+
+def link(uri: str, name: str) -> ResourceLink:
+    """A resource that holds what a text had no room for."""
+    return ResourceLink(type="resource_link", uri=uri, name=name)
+
+
+async def read_in_thread(work: Callable[[], str]) -> str:
+    """Read a resource off the event loop; what is not there is an error that says what to do."""
+    try:
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    except (KernelEvolveError, SearchError, KnowledgeError) as error:
+        raise ResourceNotFoundError(str(error)) from error
 
 
 async def in_thread(work: Callable[[], Any], cancellation: Cancellation | None = None) -> Any:
@@ -47,10 +68,9 @@ async def in_thread(work: Callable[[], Any], cancellation: Cancellation | None =
             cancellation.cancel()
         raise
     except KernelEvolveError as error:
-        raise ToolError(f"{error.finding.value}: {error}{_tail(error.log)}") from error
+        text = f"{error.finding.value}: {error}"
+        if error.log:
+            text += f"\n{as_material(error.log[-2000:])}"
+        raise ToolError(text) from error
     except (SearchError, KnowledgeError) as error:
         raise ToolError(str(error)) from error
-
-
-def _tail(log: str) -> str:
-    return f"\n{log[-2000:]}" if log else ""

@@ -14,7 +14,7 @@ from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge.client import Progress
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import Diagnosis, PlatformVerdict
-from kernelevolve.search.prompt import shorten
+from kernelevolve.search.prompt import as_material, shorten
 from kernelevolve.tools.judges import Cancellation, JudgePool
 
 TEXT_LIMIT = 8000
@@ -93,16 +93,20 @@ def resolve_task(task: str, pool: JudgePool) -> str:
     if task.startswith("aten::"):
         return task
     if "\n" not in task:
-        path = Path(task).expanduser()
-        if pool.workspace is not None:
-            # What lies outside is not even said to exist.
-            path = (pool.workspace / path).resolve()
-            if not path.is_relative_to(pool.workspace):
-                raise _outside(pool)
-        if not path.exists():
+        try:
+            path = Path(task).expanduser()
+            if pool.workspace is not None:
+                # What lies outside is not even said to exist.
+                path = (pool.workspace / path).resolve()
+                if not path.is_relative_to(pool.workspace):
+                    raise _outside(pool)
+            found = path.exists()
+        except (OSError, ValueError, RuntimeError):
+            found = False  # Too long, a null byte, a home of nobody: no path that could be there.
+        if not found:
             raise TaskError(
                 Finding.TASK_UNREADABLE,
-                f"There is no task at {task!r}.",
+                f"There is no task at {task[:200]!r}.",
                 "Give a path on the server's machine, aten::<operator>, or the whole text of a task file.",
             )
         return str(path.resolve())
@@ -166,9 +170,7 @@ def _diagnosis_lines(diagnosis: Diagnosis) -> list[str]:
     if diagnosis.advice:
         lines.append(f"  do: {diagnosis.advice}")
     if diagnosis.log:
-        # The log is text that the candidate or its compiler wrote.
-        log = "\n".join(f"  | {line}" for line in diagnosis.log.rstrip().splitlines()[-40:])
-        lines.append(log)
+        lines.append(as_material("\n".join(diagnosis.log.rstrip().splitlines()[-40:])))
     return lines
 
 

@@ -24,7 +24,7 @@ from kernelevolve.search.memory import Advise, compose, verdict_lines, what_chan
 from kernelevolve.search.node import Node, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import Order, OrderState
-from kernelevolve.search.prompt import CHARACTERS_PER_TOKEN, shorten
+from kernelevolve.search.prompt import CHARACTERS_PER_TOKEN, fenced, shorten
 from kernelevolve.search.store import DuplicateError, Store, StoredEvent
 from kernelevolve.search.synthesizers import Synthesizer
 from kernelevolve.tools.compile_and_verify import TEXT_LIMIT, resolve_task
@@ -32,6 +32,8 @@ from kernelevolve.tools.judges import Cancellation, JudgePool
 
 _TREE = 60
 """Nodes in a tree's text."""
+_FRAME = 200
+"""Characters around a source: its fences, which are longer than the longest row of backticks in it, and a gap."""
 _LISTED = 500
 """Nodes in a structured answer."""
 
@@ -147,6 +149,8 @@ def start_search(
     progress: Progress | None = None,
     cancellation: Cancellation | None = None,
     advise: Advise | None = None,
+    owner: str = "",
+    shared: bool = False,
 ) -> tuple[SearchStep, str]:
     """Begin a search, judge its starting point, and hand out the first orders.
 
@@ -165,6 +169,8 @@ def start_search(
         progress: told what is being done.
         cancellation: lets another thread end the call.
         advise: the knowledge base, for the prompts.
+        owner: whom the search belongs to; empty for whoever runs the server.
+        shared: whether other callers may work on it too.
 
     Returns:
         The step, and its text for a model.
@@ -188,7 +194,9 @@ def start_search(
                 f"The task names no {language} candidate to start from, and the mutator only varies what is there.",
                 "Hand one in as `source`, or let synthesizer be `assistant`.",
             )
-        search_id = engine.start(store, path, platform, points, options, policy, synthesizer, brief_of(described))
+        search_id = engine.start(
+            store, path, platform, points, options, policy, synthesizer, brief_of(described), owner, shared
+        )
         working = Engine(store, search_id, judge, agent, _told(progress), advise)
         working.judge_starting_points()
         step = _hand_out(working, (), orders)
@@ -382,10 +390,13 @@ def get_search(
         source = store.candidate(node).source
         entry = (store.confirmation(node) or store.verdict(node)).of(summary.platform)
         parents = ", ".join(parent.rpartition(".")[2] for parent in node.parents) or "none"
-        text = (
-            f"step {node.step} of {search_id}, from {parents}: {what_changed(node)}\n{verdict_lines(entry)}\n\n{source}"
+        head = shorten(
+            f"step {node.step} of {search_id}, from {parents}: {what_changed(node)}\n{verdict_lines(entry)}",
+            TEXT_LIMIT // 2,
         )
-        return SearchReport(summary=summary, node=node, source=source), shorten(text, TEXT_LIMIT)
+        # Cut before it is fenced, so that the fences stay.
+        room = TEXT_LIMIT - len(head) - _FRAME
+        return SearchReport(summary=summary, node=node, source=source), f"{head}\n\n{fenced(shorten(source, room))}"
     if view == "tree":
         nodes, text = _tree(store, summary)
         return SearchReport(summary=summary, nodes=nodes), shorten(text, TEXT_LIMIT)

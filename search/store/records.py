@@ -59,7 +59,7 @@ def read_search(connection: Connection, search_id: str, lock: bool = False) -> S
     """
     row = (_SEARCH_LOCKED if lock else _SEARCH).first(connection, key=search_id)
     if row is None:
-        raise SearchError(f"There is no search {search_id!r}.", "List the searches to see their handles.")
+        raise SearchError.no_search(search_id)
     return search_of(row)
 
 

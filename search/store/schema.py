@@ -15,9 +15,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
+    text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`."""
 
 metadata = MetaData()
@@ -67,6 +69,8 @@ searches = Table(
     Column("input_tokens", Integer, nullable=False, default=0),
     Column("output_tokens", Integer, nullable=False, default=0),
     Column("usd", Float, nullable=False, default=0.0),
+    Column("owner", Text, nullable=False, server_default=text("''")),
+    Column("shared", Boolean, nullable=False, server_default=false()),
 )
 
 nodes = Table(

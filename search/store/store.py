@@ -133,6 +133,8 @@ class Store(Reader):
         policy: str = "greedy",
         synthesizer: str = "mutator",
         brief: str = "",
+        owner: str = "",
+        shared: bool = False,
     ) -> str:
         """Begin a search.
 
@@ -144,6 +146,8 @@ class Store(Reader):
             policy: name of the selection policy.
             synthesizer: name of the synthesizer.
             brief: what an author must know of the task.
+            owner: whom it belongs to; empty for whoever runs the server.
+            shared: whether other callers may see it and work on it.
 
         Returns:
             The search's handle.
@@ -157,7 +161,7 @@ class Store(Reader):
                 "options": options.model_dump_json(), "policy": policy, "synthesizer": synthesizer,
                 "brief_object": packed_brief.write(connection) if packed_brief else None,
                 "state": SearchState.RUNNING, "made": _now(), "resumed_at": self.clock(), "issued": len(kept),
-                "starts": len(kept),
+                "starts": len(kept), "owner": owner, "shared": shared,
             }  # fmt: skip
             connection.execute(insert(searches), row)
             for number, (point, packed) in enumerate(kept):

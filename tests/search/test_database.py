@@ -83,6 +83,23 @@ def test_a_database_from_before_the_first_release_is_refused_and_left_alone(tmp_
         run(place, "SELECT * FROM nodes")
 
 
+def test_searches_from_before_belong_to_whoever_runs_the_server(
+    tmp_path: Path, place: Path | str, row_sums: Candidate
+) -> None:
+    with Store(place, tmp_path / "objects") as store:
+        search_id = begin(store, row_sums)
+        keep(store, search_id, row_sums)
+    # As the first release left it.
+    for column in ("owner", "shared"):
+        run(place, f"ALTER TABLE searches DROP COLUMN {column}")
+    run(place, "UPDATE alembic_version SET version_num = '0001'")
+
+    with Store(place, tmp_path / "objects") as store:
+        search = store.search(search_id)
+        assert (search.owner, search.shared, search.step) == ("", False, 0)
+    assert run(place, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+
+
 def run(place: Path | str, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement past the store; its rows."""
     engine = create_engine(place if isinstance(place, str) else f"sqlite:///{place}")

@@ -40,7 +40,7 @@ def verify(state: Path, **given: Any) -> Any:
 
 
 def text_of(result: Any) -> str:
-    (block,) = result.content
+    (block,) = (block for block in result.content if block.type == "text")
     return str(block.text)
 
 
