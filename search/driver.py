@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kernelevolve.evaluation.candidate import Candidate
-from kernelevolve.search.engine import CanJudge, Engine, SearchSummary, start
+from kernelevolve.search.engine import CanJudge, Engine, start
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.events import Event, SearchStarted, Stopped
 from kernelevolve.search.memory import Advise
@@ -17,6 +17,7 @@ from kernelevolve.search.node import SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import OrderState
 from kernelevolve.search.store import Store
+from kernelevolve.search.summary import SearchSummary
 from kernelevolve.search.synthesizers import Synthesizer, SynthesizerError
 from kernelevolve.search.synthesizers.mutator import Mutator
 

@@ -15,12 +15,11 @@ from pathlib import PurePath
 from typing import Protocol
 
 from kernelevolve.evaluation.candidate import Candidate
-from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import SpeedSummary, Verdict
 from kernelevolve.search import memory, novelty
-from kernelevolve.search.errors import SearchError
+from kernelevolve.search.errors import DuplicateError, SearchError
 from kernelevolve.search.events import (
     BestImproved,
     Event,
@@ -37,7 +36,8 @@ from kernelevolve.search.order import MemoryMode, Order, Phase
 from kernelevolve.search.policies import Choice, Policy, get_policy
 from kernelevolve.search.prompt import Prompt
 from kernelevolve.search.stop import reason_to_stop
-from kernelevolve.search.store import DuplicateError, Store
+from kernelevolve.search.store import Store
+from kernelevolve.search.summary import SearchSummary
 from kernelevolve.search.synthesizers import Assignment, Cost, Proposal, Synthesizer, SynthesizerError
 from kernelevolve.search.view import Brief, SearchView
 
@@ -69,39 +69,6 @@ def _judging_s(options: OptimizeOptions) -> float:
 
 class TooAlikeError(SearchError):
     """A source differs too little from one that was judged; its order stays open."""
-
-
-class SearchSummary(Contract):
-    """How a search went."""
-
-    search_id: str
-    """The search."""
-    task: str
-    """Path of the task, or `aten::<operator>`."""
-    platform: str
-    """Platform name."""
-    policy: str
-    """Name of the selection policy."""
-    synthesizer: str
-    """Name of the synthesizer."""
-    baseline: str
-    """What fitness was measured against."""
-    reason: StopReason | None
-    """Why it ended; None while it goes on."""
-    evaluations: int
-    """Candidates judged, confirmations not counted."""
-    elapsed_s: float
-    """Seconds since it began or was resumed."""
-    cost: Cost
-    """What authors took."""
-    start: Node | None
-    """The first starting point, once judged."""
-    winner: Node | None
-    """The best node; None if none is correct, or all were refuted."""
-    confirmed: bool
-    """Whether the winner was found correct and timed a second time, with full samples."""
-    speeds: tuple[SpeedSummary, ...]
-    """The winner's speed against each baseline, from its confirmation if there is one."""
 
 
 class Engine:

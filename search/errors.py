@@ -22,3 +22,16 @@ class SearchError(Exception):
         return cls(
             f"There is no search {search_id[:80]!r}.", "Check the handle; `kernelevolve search list` shows them."
         )
+
+
+class DuplicateError(SearchError):
+    """The search has this source already.
+
+    Args:
+        node_id: where; None while it is being judged for another order.
+    """
+
+    def __init__(self, node_id: str | None) -> None:
+        where = f"as node {node_id}" if node_id else "and it is being judged right now"
+        super().__init__(f"This source is in the search already, {where}.", "Hand in another one.")
+        self.node_id = node_id

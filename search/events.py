@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.search.node import Node, StopReason
 from kernelevolve.search.order import Order
@@ -94,3 +96,19 @@ class Stopped(Contract):
 
 
 Event = SearchStarted | JudgeProgress | NodeJudged | BestImproved | NodeConfirmed | NodeRefuted | OrderFailed | Stopped
+
+
+class StoredEvent(Contract):
+    """One entry of a search's change log."""
+
+    number: int
+    """Position in the log of all searches; grows."""
+    step: int
+    """The last step when it happened; -1 before the first."""
+    kind: str
+    """`created`, `order`, `node`, `duplicate`, `failed`, `expired`, `exhausted`, `confirmed`, `refuted`, `finished` or
+    `resumed`."""
+    detail: dict[str, Any]
+    """What changed."""
+    made: str
+    """UTC time, ISO 8601."""

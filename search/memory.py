@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.finding import Status
@@ -14,7 +14,9 @@ from kernelevolve.knowledge.situation import Situation, situation_of
 from kernelevolve.search.node import Node, SearchRecord
 from kernelevolve.search.order import MemoryMode, Order, Phase
 from kernelevolve.search.prompt import Draft, Prompt, as_material, fenced, fit
-from kernelevolve.search.store import Reader
+
+if TYPE_CHECKING:
+    from kernelevolve.search.store import Reader
 
 _LINE = 8
 """Ancestors told of: further back, the sources have little in common."""

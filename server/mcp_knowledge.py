@@ -15,11 +15,11 @@ from pydantic import Field
 from kernelevolve.knowledge.answer import KnowledgeAnswer
 from kernelevolve.knowledge.pattern import PatternText, StoredPattern
 from kernelevolve.knowledge.vocabulary import PLATFORM_PARENTS, TOPICS
-from kernelevolve.search.store import Store
 from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, result
 
 if TYPE_CHECKING:
     from kernelevolve.knowledge.base import KnowledgeBase
+    from kernelevolve.search.store import Store
 
 _WARM_UP_AFTER_S = 1.0
 """Loading the index takes the interpreter for two seconds: the client's first answer comes before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -14,12 +14,14 @@ from pydantic import Field
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.profilers.report import Bottleneck, Part, ProfileReport, RooflinePoint
 from kernelevolve.profilers.text import TEXT_LIMIT, profile_text
-from kernelevolve.search.store import Store
 from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, reporter, result
 from kernelevolve.tools.judges import Cancellation, JudgePool
+
+if TYPE_CHECKING:
+    from kernelevolve.knowledge.base import KnowledgeBase
+    from kernelevolve.search.store import Store
 
 
 def _of_node(store: Store, node_id: str, platform: str | None) -> tuple[str, str, str, str]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 from mcp.server import MCPServer
@@ -19,7 +19,6 @@ from kernelevolve.evaluation.judge.client import start_warm_host, stop_warm_host
 from kernelevolve.evaluation.platform import Availability
 from kernelevolve.evaluation.version import VERSION
 from kernelevolve.search.options import OptimizeOptions
-from kernelevolve.search.store import Store
 from kernelevolve.server.access import Authentication, Guard
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
@@ -28,11 +27,14 @@ from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, rep
 from kernelevolve.server.ownership import caller
 from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.server.tokens import Scope
-from kernelevolve.tools import searches
 from kernelevolve.tools.advice import Advisor
 from kernelevolve.tools.compile_and_verify import VerifyResult, compile_and_verify, verdict_text
 from kernelevolve.tools.judges import Cancellation, JudgePool
 from kernelevolve.tools.list_platforms import available_platforms, platforms_text
+from kernelevolve.tools.search_answers import SearchReport, SearchStep, Submission
+
+if TYPE_CHECKING:
+    from kernelevolve.search.store import Store
 
 INSTRUCTIONS = """\
 KernelEvolve judges kernels you write (right? how fast? what do they take of the hardware?) and remembers them.
@@ -200,10 +202,12 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         orders: Annotated[int, Field(ge=1, le=16, description="Orders you want now.")] = 1,
         agent: Annotated[str, Field(max_length=100, description="Your name, if several work on it.")] = "",
         shared: Annotated[bool, Field(description="Callers with other tokens may see it and work on it.")] = False,
-    ) -> Annotated[CallToolResult, searches.SearchStep]:
+    ) -> Annotated[CallToolResult, SearchStep]:
         """Begin a search on one operator; answers with its id and your first orders, each with a prompt."""
 
         def work() -> CallToolResult:
+            from kernelevolve.tools import searches
+
             options = OptimizeOptions(
                 baseline=baseline,
                 evaluations=evaluations,
@@ -236,7 +240,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         search_id: str,
         ctx: Context[Any, Any],
         submissions: Annotated[
-            list[searches.Submission], Field(max_length=16, description="What you wrote for your orders.")
+            list[Submission], Field(max_length=16, description="What you wrote for your orders.")
         ] = [],  # noqa: B006
         orders: Annotated[int, Field(ge=0, le=16, description="Orders you want next.")] = 1,
         seconds: Annotated[
@@ -246,10 +250,12 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
             list[str], Field(max_length=16, description="Orders you still work on: their leases begin anew.")
         ] = [],  # noqa: B006
         agent: Annotated[str, Field(max_length=100)] = "",
-    ) -> Annotated[CallToolResult, searches.SearchStep]:
+    ) -> Annotated[CallToolResult, SearchStep]:
         """Judge your candidates, keep them, say what is wrong or how fast they are, and give the next orders."""
 
         def work() -> CallToolResult:
+            from kernelevolve.tools import searches
+
             step, text = searches.run_search_step(
                 pool, shelf.store(), search_id, submissions, orders, agent, seconds, extend, synthesizer_for,
                 reporter(ctx), cancellation, advise,
@@ -278,10 +284,12 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         wait_seconds: Annotated[
             float, Field(ge=0, le=300, description="Wait so long for a change past `after`, or past now.")
         ] = 0.0,
-    ) -> Annotated[CallToolResult, searches.SearchReport]:
+    ) -> Annotated[CallToolResult, SearchReport]:
         """Show a search: how it stands, its best candidate, its tree, one node, one order, or what happened."""
 
         def look() -> CallToolResult:
+            from kernelevolve.tools import searches
+
             report, text = searches.get_search(shelf.store(), search_id, view, step, order, after, advise)
             links = [link(f"search://{search_id}", f"search {search_id}")]
             if report.node is not None:
@@ -302,7 +310,13 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
     @server.resource("search://{search_id}", title="A search", mime_type="text/plain")
     async def search_resource(search_id: str) -> str:
         """How a search stands, and its tree."""
-        return await read_in_thread(lambda: searches.get_search(shelf.store(), search_id, "tree")[1])
+
+        def read() -> str:
+            from kernelevolve.tools import searches
+
+            return searches.get_search(shelf.store(), search_id, "tree")[1]
+
+        return await read_in_thread(read)
 
     @server.resource("search://{search_id}/nodes/{step}", title="A node of a search", mime_type="text/plain")
     async def node_resource(search_id: str, step: int) -> str:
@@ -330,13 +344,15 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         """All that the author of an order should read."""
 
         def read() -> str:
+            from kernelevolve.tools import searches
+
             store = shelf.store()
             return searches.prompt_text(store, store.order(f"{search_id}.o{number}"), advise=advise)
 
         return await read_in_thread(read)
 
 
-def links_of(step: searches.SearchStep) -> list[ResourceLink]:
+def links_of(step: SearchStep) -> list[ResourceLink]:
     """Where all of a step can be read."""
     search_id = step.summary.search_id
     prompts = [link(order.prompt_uri, f"prompt of order {order.order.order_id}") for order in step.orders]

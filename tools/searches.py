@@ -6,29 +6,30 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from kernelevolve.evaluation.candidate import SUFFIXES, Candidate
-from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import TaskError
-from kernelevolve.evaluation.finding import Finding, Status
+from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge, Progress
 from kernelevolve.evaluation.platform import get_platform
 from kernelevolve.evaluation.task import Task
 from kernelevolve.search import driver, engine
 from kernelevolve.search.brief import brief_of
-from kernelevolve.search.engine import Engine, SearchSummary, TooAlikeError, summarize
-from kernelevolve.search.errors import SearchError
+from kernelevolve.search.engine import Engine, TooAlikeError, summarize
+from kernelevolve.search.errors import DuplicateError, SearchError
 from kernelevolve.search.events import Event, JudgeProgress, NodeJudged
 from kernelevolve.search.memory import Advise, compose, verdict_lines, what_changed
 from kernelevolve.search.node import Node, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import Order, OrderState
 from kernelevolve.search.prompt import CHARACTERS_PER_TOKEN, fenced, shorten
-from kernelevolve.search.store import DuplicateError, Store, StoredEvent
+from kernelevolve.search.store import Store
+from kernelevolve.search.summary import SearchSummary
 from kernelevolve.search.synthesizers import Synthesizer
 from kernelevolve.tools.compile_and_verify import TEXT_LIMIT, resolve_task
 from kernelevolve.tools.judges import Cancellation, JudgePool
+from kernelevolve.tools.search_answers import Answer, GivenOrder, SearchReport, SearchStep, Submission, TreeNode
 
 _TREE = 60
 """Nodes in a tree's text."""
@@ -36,92 +37,6 @@ _FRAME = 200
 """Characters around a source: its fences, which are longer than the longest row of backticks in it, and a gap."""
 _LISTED = 500
 """Nodes in a structured answer."""
-
-
-class Submission(Contract):
-    """A candidate that was written for an order."""
-
-    order_id: str
-    """The order."""
-    source: str
-    """The whole source."""
-    description: str = Field(default="", max_length=500)
-    """What was changed against the parent, in a few words; others will read it."""
-    language: str | None = None
-    """Name of the language, where it is not the parent's."""
-
-
-class Answer(Contract):
-    """What became of a submission."""
-
-    order_id: str
-    """The order it was for."""
-    accepted: bool
-    """Whether it became a node; what was judged and refused as wrong is a node too."""
-    node_id: str | None = None
-    """The node; for a duplicate the one that was there before."""
-    status: Status | None = None
-    """The judge's word."""
-    speedup: float | None = None
-    """Speed-up against the baseline; None unless correct."""
-    leads: bool = False
-    """Whether it is the best so far."""
-    text: str
-    """The verdict in words, or why it was not taken."""
-
-
-class GivenOrder(Contract):
-    """An order, with where to read all of it."""
-
-    order: Order
-    """The order."""
-    prompt_uri: str
-    """Resource with the whole prompt."""
-
-
-class SearchStep(Contract):
-    """What `start_search` and `run_search_step` return."""
-
-    summary: SearchSummary
-    """The search as it stands."""
-    answers: tuple[Answer, ...] = ()
-    """One for each submission."""
-    orders: tuple[GivenOrder, ...] = ()
-    """Candidates that are wanted from the caller now."""
-    waiting: str = ""
-    """Why there is no order for the caller, though the search goes on."""
-
-
-class TreeNode(Contract):
-    """A node in a picture of the tree."""
-
-    step: int
-    """Position in the search."""
-    parents: tuple[int, ...]
-    """Steps of the nodes it was derived from."""
-    status: Status
-    """The judge's word."""
-    speedup: float
-    """0 unless viable."""
-    mutation: str
-    """How it was derived."""
-
-
-class SearchReport(Contract):
-    """What `get_search` returns."""
-
-    summary: SearchSummary
-    """The search as it stands."""
-    nodes: tuple[TreeNode, ...] = ()
-    """For `tree`: the best, at most 500, and the lines they descend from."""
-    node: Node | None = None
-    """For `node` and `best`."""
-    source: str = ""
-    """For `node` and `best`."""
-    order: Order | None = None
-    """For `order`."""
-    events: tuple[StoredEvent, ...] = ()
-    """For `events`: those after the number that was asked for."""
 
 
 def describe(judge: Judge, task: str) -> Task:

@@ -1,6 +1,6 @@
 """Where searches live."""
 
-from kernelevolve.search.store.reading import Reader, StoredEvent
-from kernelevolve.search.store.store import DuplicateError, Kept, Store
+from kernelevolve.search.store.reading import Reader
+from kernelevolve.search.store.store import Kept, Store
 
-__all__ = ["DuplicateError", "Kept", "Reader", "Store", "StoredEvent"]
+__all__ = ["Kept", "Reader", "Store"]

@@ -16,9 +16,9 @@ from sqlalchemy import Select, bindparam, func, null, select, union_all
 from sqlalchemy.engine import Connection
 
 from kernelevolve.evaluation.candidate import Candidate
-from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.verdict import Verdict
 from kernelevolve.search.errors import SearchError
+from kernelevolve.search.events import StoredEvent
 from kernelevolve.search.fitness import mean_ms, roofline_share
 from kernelevolve.search.node import Node, SearchRecord, SearchState
 from kernelevolve.search.order import Order, OrderState, Phase
@@ -89,22 +89,6 @@ _STARTS_LEFT = select(func.count()).where(
 
 
 _LAST_EVENT = select(func.max(events.c.id)).where(events.c.search_id == bindparam("search"))
-
-
-class StoredEvent(Contract):
-    """One entry of a search's change log."""
-
-    number: int
-    """Position in the log of all searches; grows."""
-    step: int
-    """The last step when it happened; -1 before the first."""
-    kind: str
-    """`created`, `order`, `node`, `duplicate`, `failed`, `expired`, `exhausted`, `confirmed`, `refuted`, `finished` or
-    `resumed`."""
-    detail: dict[str, Any]
-    """What changed."""
-    made: str
-    """UTC time, ISO 8601."""
 
 
 def line_of(first: Any, limit: int | None = None) -> Select[Any]:

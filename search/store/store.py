@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.verdict import PlatformVerdict, Verdict
-from kernelevolve.search.errors import SearchError
+from kernelevolve.search.errors import DuplicateError, SearchError
 from kernelevolve.search.fitness import Fitness, fitness_of, improves, mean_ms, roofline_share, steadied
 from kernelevolve.search.node import Node, SearchRecord, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
@@ -93,19 +93,6 @@ _NEW_NODE: dict[str, Any] = {
     "confirmation_object": None, "confirmed": None, "refuted": False, "children": 0, "visits": 0, "reward": 0.0,
     "exhausted": False, "cell": None,
 }  # fmt: skip
-
-
-class DuplicateError(SearchError):
-    """The search has this source already.
-
-    Args:
-        node_id: where; None while it is being judged for another order.
-    """
-
-    def __init__(self, node_id: str | None) -> None:
-        where = f"as node {node_id}" if node_id else "and it is being judged right now"
-        super().__init__(f"This source is in the search already, {where}.", "Hand in another one.")
-        self.node_id = node_id
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from kernelevolve.profilers.profile import ProfileRequest
 from kernelevolve.profilers.report import Part, PartState, ProfileReport
 from kernelevolve.search.brief import brief_of
 from kernelevolve.search.driver import optimize, resume
-from kernelevolve.search.engine import SearchSummary
 from kernelevolve.search.events import (
     BestImproved,
     Event,
@@ -42,6 +41,7 @@ from kernelevolve.search.node import Node
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.report import render_report
 from kernelevolve.search.store import Reader
+from kernelevolve.search.summary import SearchSummary
 from kernelevolve.search.synthesizers import Synthesizer
 from kernelevolve.server.commands.knowledge import opened
 from kernelevolve.server.rendering import stderr_console, table, timings_view

@@ -13,7 +13,7 @@ from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import Verdict
 from kernelevolve.search.driver import drive, optimize, resume
-from kernelevolve.search.engine import Engine, SearchSummary, start
+from kernelevolve.search.engine import Engine, start
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.events import (
     BestImproved,
@@ -30,6 +30,7 @@ from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import OrderState
 from kernelevolve.search.store import Store
 from kernelevolve.search.store.database import disk_full
+from kernelevolve.search.summary import SearchSummary
 from kernelevolve.search.synthesizers.mutator import Mutator
 from tests.search.conftest import Clock, by_its_own_word, rated
 

@@ -19,13 +19,13 @@ from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import Verdict
 from kernelevolve.search.driver import drive
 from kernelevolve.search.engine import Engine, start
-from kernelevolve.search.errors import SearchError
+from kernelevolve.search.errors import DuplicateError, SearchError
 from kernelevolve.search.events import OrderFailed
 from kernelevolve.search.node import StopReason
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.order import MemoryMode, Order, OrderState, Phase
 from kernelevolve.search.policies import policies
-from kernelevolve.search.store import DuplicateError, Store
+from kernelevolve.search.store import Store
 from kernelevolve.search.synthesizers import Assignment, Cost, Proposal, SynthesizerError
 from tests.search.conftest import (
     ROW_SUMS,

@@ -19,11 +19,11 @@ from sqlalchemy import event
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.search.errors import SearchError
+from kernelevolve.search.errors import DuplicateError, SearchError
 from kernelevolve.search.fitness import Fitness, improves
 from kernelevolve.search.node import Node, SearchState, StopReason
 from kernelevolve.search.options import OptimizeOptions
-from kernelevolve.search.store import DuplicateError, Store
+from kernelevolve.search.store import Store
 from kernelevolve.search.store.database import Database
 from kernelevolve.search.store.objects import ObjectStore
 from tests.search.conftest import OpenStore, begin, keep, other, verdict_of
