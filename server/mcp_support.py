@@ -16,6 +16,7 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.search.errors import SearchError
+from kernelevolve.server.setting_files import SettingError
 from kernelevolve.tools.judges import Cancellation
 
 
@@ -48,7 +49,7 @@ async def in_thread(work: Callable[[], Any], cancellation: Cancellation | None =
         raise
     except KernelEvolveError as error:
         raise ToolError(f"{error.finding.value}: {error}{_tail(error.log)}") from error
-    except (SearchError, KnowledgeError) as error:
+    except (SearchError, KnowledgeError, SettingError) as error:
         raise ToolError(str(error)) from error
 
 

@@ -1,0 +1,45 @@
+"""`kernelevolve serve`: MCP over stdio or HTTP, with what the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kernelevolve.server.settings import SettingError, Settings
+
+
+def run_serve(flags: Mapping[str, Any]) -> None:
+    """Serve until the client hangs up (stdio) or the process is told to end (HTTP).
+
+    Args:
+        flags: setting → what its flag says, None where it was not given.
+
+    Raises:
+        SettingError: a setting can't be used, or nobody could connect.
+    """
+    from kernelevolve.server.tokens import Scope, TokenError
+
+    settings = Settings(flags)
+    settings.check()
+    settings.hand_down()
+    most = Scope.READ if settings.value("read_only") else Scope.ADMIN
+    state, address = settings.value("state"), settings.value("http")
+    if address is None:
+        from kernelevolve.server.mcp_server import serve_stdio
+
+        serve_stdio(state, most)
+        return
+    from kernelevolve.server.http import http_app, serve_http
+
+    host, _, port = address.rpartition(":")
+    workspace: Path = settings.value("workspace")
+    if not workspace.is_dir():
+        raise SettingError(f"{settings.resolve('workspace').source}: there is no folder {workspace}.")
+    try:
+        app = http_app(
+            state, host, int(port), workspace, most, settings.value("allow_host"), settings.value("allow_origin")
+        )
+    except TokenError as error:
+        raise SettingError(str(error)) from error
+    serve_http(app, host, int(port))
