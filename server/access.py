@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,17 @@ class StoredTokens(TokenVerifier):
         return AccessToken(token=token, client_id=found.name, scopes=[found.scope.value], expires_at=expires)
 
 
+def bearer_of(tokens: TokenStore) -> Callable[[Mapping[str, str]], str | None]:
+    """A function that names the caller behind the headers of a request; None without a right token."""
+
+    def identify(headers: Mapping[str, str]) -> str | None:
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        found = tokens.find(secret) if scheme.lower() == "bearer" else None
+        return None if found is None else found.name
+
+    return identify
+
+
 @dataclass(frozen=True)
 class Authentication:
     """How callers over HTTP prove who they are."""
@@ -55,6 +67,10 @@ class Authentication:
     """Knows the tokens."""
     settings: AuthSettings
     """Where this server is reached, as the protocol wants it said."""
+
+
+class Refusal(CallToolResult):
+    """A tool's answer that the guard gave in its place."""
 
 
 class Guard(ServerMiddleware[Any]):
@@ -81,12 +97,12 @@ class Guard(ServerMiddleware[Any]):
             wanted = TOOL_SCOPES.get(name, Scope.ADMIN)
             self._note(name, "refused", 0.0)
             text = f"{name} needs the scope {wanted.value!r}; {self._why()}"
-            return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+            return Refusal(content=[TextContent(type="text", text=text)], is_error=True)
         began = time.monotonic()
         outcome = "failed"
         try:
             result = await call_next(ctx)
-            outcome = "error" if isinstance(result, CallToolResult) and result.is_error else "ok"
+            outcome = outcome_of(result)
             return result
         finally:
             self._note(name, outcome, time.monotonic() - began)
@@ -127,6 +143,15 @@ class Guard(ServerMiddleware[Any]):
                 os.write(descriptor, line.encode())
             finally:
                 os.close(descriptor)
+
+
+def outcome_of(result: HandlerResult) -> str:
+    """`ok`, `refused` by the guard, or `error` where the tool says so. Past its handler a result is a plain dict."""
+    if isinstance(result, Refusal):
+        return "refused"
+    if isinstance(result, dict):
+        return "error" if result.get("isError") else "ok"
+    return "error" if isinstance(result, CallToolResult) and result.is_error else "ok"
 
 
 def _scope_of_caller() -> Scope:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 from mcp.server import MCPServer
@@ -25,6 +25,7 @@ from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_nee
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
 from kernelevolve.server.mcp_support import in_thread, reporter, result
+from kernelevolve.server.observation import Observation
 from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.server.tokens import Scope
 from kernelevolve.tools import searches
@@ -32,6 +33,9 @@ from kernelevolve.tools.advice import Advisor
 from kernelevolve.tools.compile_and_verify import VerifyResult, compile_and_verify, verdict_text
 from kernelevolve.tools.judges import Cancellation, JudgePool
 from kernelevolve.tools.list_platforms import available_platforms, platforms_text
+
+if TYPE_CHECKING:
+    from kernelevolve.server.metrics import Metrics
 
 INSTRUCTIONS = """\
 KernelEvolve judges kernels you write (right? how fast? what do they take of the hardware?) and remembers them.
@@ -63,7 +67,11 @@ class Platforms(Contract):
 
 
 def create_server(
-    state: Path, most: Scope = Scope.ADMIN, workspace: Path | None = None, auth: Authentication | None = None
+    state: Path,
+    most: Scope = Scope.ADMIN,
+    workspace: Path | None = None,
+    auth: Authentication | None = None,
+    metrics: Metrics | None = None,
 ) -> MCPServer[Any]:
     """The server with its tools.
 
@@ -72,9 +80,12 @@ def create_server(
         most: what any caller may do at most.
         workspace: the only folder whose tasks are taken; see `JudgePool`.
         auth: how callers prove who they are; None where they started the server themselves.
+        metrics: counts what is done; None where nobody asks for figures.
     """
     pool = JudgePool(state, workspace)
     shelf = _Shelf(state)
+    if metrics is not None:
+        metrics.watch(pool, shelf.store)
     base = base_when_needed(state)
 
     @asynccontextmanager
@@ -99,7 +110,7 @@ def create_server(
         name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan,
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
-        middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None)],
+        middleware=[Observation(metrics), Guard(most, state / "audit.jsonl" if auth is not None else None)],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
 

@@ -199,12 +199,17 @@ SETTINGS: tuple[Setting, ...] = (
         risk=_LIMITS, flag="--trusted-proxy", commands=("serve",),
     ),
     Setting(
-        "rate", number(0.01, 1e6), "HTTP: requests a minute for each token, and for each address without a right one.",
-        _SERVER, 600.0, risk=_LIMITS, flag="--rate", commands=("serve",),
+        "rate", number(0.01, 1e6), "HTTP: requests a minute for each token.", _SERVER, 600.0, risk=_LIMITS,
+        flag="--rate", commands=("serve",),
     ),
     Setting(
-        "burst", whole(1, 1_000_000), "HTTP: requests that may come at once before the rate counts.", _SERVER, 60,
+        "burst", whole(1, 1_000_000), "HTTP: requests of one token that may come at once.", _SERVER, 120,
         risk=_LIMITS, flag="--burst", commands=("serve",),
+    ),
+    Setting(
+        "rate_without_token", number(0.01, 1e6),
+        "HTTP: requests a minute for each address that shows no right token.", _SERVER, 60.0, risk=_LIMITS,
+        flag="--rate-without-token", commands=("serve",),
     ),
     Setting(
         "max_request_bytes", whole(1024, 1 << 30), "HTTP: a larger request is refused.", _SERVER, 4 << 20,

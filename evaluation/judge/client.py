@@ -67,6 +67,10 @@ class Judge:
         channel = _connect_warm(self._state) if use_warm_host else None
         self.warm = channel is not None
         """Whether the judge came from a warm host."""
+        self.stage = ""
+        """What it said last that it does; empty between requests."""
+        self.on_verdict: Callable[[Verdict], None] | None = None
+        """Told of every verdict before it is handed out."""
         self._channel = channel or self._start_private_host()
         self._channel.send({"state": str(self._state)})
 
@@ -135,7 +139,10 @@ class Judge:
                 if not pending:
                     return
                 reply = self._reply(pending.pop(0), progress)
-                yield Verdict.model_validate(reply["verdict"])
+                verdict = Verdict.model_validate(reply["verdict"])
+                if self.on_verdict is not None:
+                    self.on_verdict(verdict)
+                yield verdict
 
     def check_task(self, task: str, platform: str = "cpu") -> dict[str, Any]:
         """Run a task's self-test: `{"check": TaskCheck, "task": Task}` as JSON values."""
@@ -190,9 +197,11 @@ class Judge:
             if body.get("id") != request_id:
                 continue
             if "progress" in body:
+                self.stage = body["progress"]
                 if progress is not None:
                     progress(body["progress"], body["share"])
                 continue
+            self.stage = ""
             if "failed" in body:
                 raise KernelEvolveError(
                     Finding(body["finding"]), body["failed"], body.get("advice", ""), body.get("log", "")

@@ -29,7 +29,7 @@ from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.device_lock import device_lock
 from kernelevolve.evaluation.judge.executed import Execution, Outcome
 from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle
-from kernelevolve.evaluation.judge.request import JudgeRequest
+from kernelevolve.evaluation.judge.request import WAITING, JudgeRequest
 from kernelevolve.evaluation.judge.self_test import TaskCheck, run_self_test
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.judge.without_device import (
@@ -468,7 +468,7 @@ class Session:
         artifact, worker = prepared.executed[platform.name]
         device, lock = self._device(platform)
         state = self._task(request.task, device)
-        tell("waiting for the device", 0.0)
+        tell(WAITING, 0.0)
         with device_lock(lock, request.lock_limit_s, self._still_wanted) as waited:
             self._look_ahead()
             self._workers.prepare(device)

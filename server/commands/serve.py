@@ -23,6 +23,9 @@ def run_serve(flags: Mapping[str, Any]) -> None:
     settings = Settings(flags)
     settings.check()
     settings.hand_down()
+    from kernelevolve.server.logs import configure_logging
+
+    configure_logging(settings.value("json_logs"), settings.value("log_level"))
     most = Scope.READ if settings.value("read_only") else Scope.ADMIN
     state, address = settings.value("state"), settings.value("http")
     if address is None:
@@ -30,16 +33,24 @@ def run_serve(flags: Mapping[str, Any]) -> None:
 
         serve_stdio(state, most)
         return
-    from kernelevolve.server.http import http_app, serve_http
+    from kernelevolve.server.http import PATH, http_app, serve_http
+    from kernelevolve.server.limits import Limits
+    from kernelevolve.server.logs import event
 
     host, _, port = address.rpartition(":")
     workspace: Path = settings.value("workspace")
     if not workspace.is_dir():
         raise SettingError(f"{settings.resolve('workspace').source}: there is no folder {workspace}.")
+    limits = Limits(
+        settings.value("rate"), settings.value("burst"), settings.value("rate_without_token"),
+        settings.value("max_request_bytes"),
+    )  # fmt: skip
     try:
         app = http_app(
-            state, host, int(port), workspace, most, settings.value("allow_host"), settings.value("allow_origin")
-        )
+            state, host, int(port), workspace, most, settings.value("allow_host"), settings.value("allow_origin"),
+            limits,
+        )  # fmt: skip
     except TokenError as error:
         raise SettingError(str(error)) from error
-    serve_http(app, host, int(port))
+    event("serving", url=f"http://{address}{PATH}", workspace=str(workspace))
+    serve_http(app, host, int(port), settings.value("concurrency"), settings.value("trusted_proxy"))
