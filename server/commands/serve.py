@@ -24,8 +24,10 @@ def run_serve(flags: Mapping[str, Any]) -> None:
     settings.check()
     settings.hand_down()
     from kernelevolve.server.logs import configure_logging
+    from kernelevolve.server.tracing import configure_tracing, end_as_told
 
     configure_logging(settings.value("json_logs"), settings.value("log_level"))
+    traced = configure_tracing()
     most = Scope.READ if settings.value("read_only") else Scope.ADMIN
     state, address = settings.value("state"), settings.value("http")
     if address is None:
@@ -52,5 +54,7 @@ def run_serve(flags: Mapping[str, Any]) -> None:
         )  # fmt: skip
     except TokenError as error:
         raise SettingError(str(error)) from error
+    if traced:
+        end_as_told()
     event("serving", url=f"http://{address}{PATH}", workspace=str(workspace))
     serve_http(app, host, int(port), settings.value("concurrency"), settings.value("trusted_proxy"))
