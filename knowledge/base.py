@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from kernelevolve.evaluation.spans import span
 from kernelevolve.knowledge import corpus
 from kernelevolve.knowledge.answer import KnowledgeAnswer, PassageFound, SpecNumber
 from kernelevolve.knowledge.embedding import Embedder, load_embedder
@@ -99,9 +100,11 @@ class KnowledgeBase:
         named = (filters.platforms if own else ()) if filters.platforms else platforms_named(query)
         # A sheet is the answer to questions about its own chip only; all of them sound alike.
         sheets = sheets_named(query) - {answer.document for answer in numbers}
+        with span("retrieve", limit=limit):
+            found = self.retriever.search(query, filters, limit + _SPARE, prefer=named)
         hits = [
             hit
-            for hit in self.retriever.search(query, filters, limit + _SPARE, prefer=named)
+            for hit in found
             if not (name := hit.stored.passage.document_id).startswith(SHEET_DOCUMENTS) or name in sheets
         ][:limit]
         passages = [_found(hit.stored, hit.score) for hit in self._with_neighbours(hits, neighbours)]

@@ -115,11 +115,12 @@ class KnowledgeStore:
 
     def lexical(self, text: str, where: str, limit: int) -> list[Candidate]:
         """Passages by full text, best first; the text must be enriched as the passages are."""
-        from lancedb.query import MatchQuery
-
         table = self._table(_PASSAGES)
         if table is None:
             return []
+        # Only now: while another thread loads LanceDB, one of its modules alone can't be loaded beside it.
+        from lancedb.query import MatchQuery
+
         query = table.search(MatchQuery(text, "search_text")).select(["id", "content_hash", "_score"]).limit(limit)
         rows = (query.where(where) if where else query).to_arrow()
         columns = (rows[name].to_pylist() for name in ("id", "content_hash", "_score"))

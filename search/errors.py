@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class SearchError(Exception):
     """A foreseen failure of the engine or its store.
@@ -17,7 +19,7 @@ class SearchError(Exception):
         self.advice = advice
 
     @classmethod
-    def no_search(cls, search_id: str) -> SearchError:
+    def no_search(cls, search_id: str) -> Self:
         """There is no search with this handle, or none that the caller may know of."""
         return cls(
             f"There is no search {search_id[:80]!r}.", "Check the handle; `kernelevolve search list` shows them."

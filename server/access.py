@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,7 +23,7 @@ from mcp.types import INVALID_PARAMS, CallToolResult, ListToolsResult, TextConte
 
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.prompt import shorten
-from kernelevolve.server.ownership import refuse_what_is_not_theirs, scope_of, searches_in
+from kernelevolve.server.ownership import ForeignSearchError, refuse_what_is_not_theirs, scope_of, searches_in
 from kernelevolve.server.tokens import Scope, TokenStore
 from kernelevolve.tools.compile_and_verify import TEXT_LIMIT
 
@@ -60,6 +60,17 @@ class StoredTokens(TokenVerifier):
         return AccessToken(token=token, client_id=found.name, scopes=[found.scope.value], expires_at=expires)
 
 
+def bearer_of(tokens: TokenStore) -> Callable[[Mapping[str, str]], str | None]:
+    """A function that names the caller behind the headers of a request; None without a right token."""
+
+    def identify(headers: Mapping[str, str]) -> str | None:
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        found = tokens.find(secret) if scheme.lower() == "bearer" else None
+        return None if found is None else found.name
+
+    return identify
+
+
 @dataclass(frozen=True)
 class Authentication:
     """How callers over HTTP prove who they are."""
@@ -68,6 +79,10 @@ class Authentication:
     """Knows the tokens."""
     settings: AuthSettings
     """Where this server is reached, as the protocol wants it said."""
+
+
+class Refusal(CallToolResult):
+    """A tool's answer that the guard gave in its place."""
 
 
 class Guard(ServerMiddleware[Any]):
@@ -107,15 +122,17 @@ class Guard(ServerMiddleware[Any]):
             wanted = TOOL_SCOPES.get(name, Scope.ADMIN)
             self._note(ctx, "refused", 0.0)
             text = f"{name} needs the scope {wanted.value!r}; {self._why()}"
-            return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+            return Refusal(content=[TextContent(type="text", text=text)], is_error=True)
         if foreign is not None:
-            self._note(ctx, "refused", 0.0)
-            return CallToolResult(content=[TextContent(type="text", text=str(foreign))], is_error=True)
+            theirs = isinstance(foreign, ForeignSearchError)
+            self._note(ctx, "refused" if theirs else "error", 0.0)
+            kind = Refusal if theirs else CallToolResult
+            return kind(content=[TextContent(type="text", text=str(foreign))], is_error=True)
         began = time.monotonic()
         outcome = "failed"
         try:
             result = _within_limit(await call_next(ctx))
-            outcome = "error" if _is_error(result) else "ok"
+            outcome = outcome_of(result)
             return result
         finally:
             self._note(ctx, outcome, time.monotonic() - began)
@@ -192,10 +209,13 @@ def _within_limit(result: HandlerResult) -> HandlerResult:
     return result
 
 
-def _is_error(result: HandlerResult) -> bool:
+def outcome_of(result: HandlerResult) -> str:
+    """`ok`, `refused` by the guard, or `error` where the tool says so. Past its handler a result is a plain dict."""
+    if isinstance(result, Refusal):
+        return "refused"
     if isinstance(result, dict):
-        return bool(result.get("isError"))
-    return isinstance(result, CallToolResult) and bool(result.is_error)
+        return "error" if result.get("isError") else "ok"
+    return "error" if isinstance(result, CallToolResult) and result.is_error else "ok"
 
 
 def _scope_of_caller() -> Scope:

@@ -12,8 +12,8 @@ from rich.console import Console
 from kernelevolve.server.command_options import JsonFlag, StateOption, print_json, reported
 from kernelevolve.server.exit_codes import ExitCode, exit_code_of
 from kernelevolve.server.knowledge_commands import docs, knowledge_app, pattern_app
-from kernelevolve.server.rendering import stderr_console
-from kernelevolve.server.settings import state_folder
+from kernelevolve.server.setting_flags import with_settings
+from kernelevolve.server.settings import Settings, state_folder
 from kernelevolve.server.token_commands import token_app
 
 app = typer.Typer(
@@ -38,6 +38,15 @@ app.add_typer(pattern_app, name="pattern")
 app.add_typer(token_app, name="token")
 bench_app = typer.Typer(help="Measure the engine and the knowledge base.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
+
+
+@app.callback()
+def before_every_command() -> None:
+    """Judge, search and explain accelerator kernels."""
+    # Layers under the server read the environment; what a file says for them is put there first.
+    with reported(as_json=False):
+        Settings().hand_down()
+
 
 PlatformOption = Annotated[
     list[str],
@@ -400,47 +409,26 @@ def bench_retrieval(
 
 
 @app.command()
-def serve(
-    http: Annotated[
-        str | None, typer.Option(help="Serve over HTTP at HOST:PORT, e.g. 127.0.0.1:8770; callers need a token.")
-    ] = None,
-    workspace: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="HTTP: the only folder whose tasks are taken. Default: here."),
-    ] = None,
-    read_only: Annotated[bool, typer.Option("--read-only", help="Answer questions; judge and search nothing.")] = False,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(help="HTTP: a further Host header that is right; repeat for more.")
-    ] = None,
-    allow_origin: Annotated[
-        list[str] | None, typer.Option(help="HTTP: an Origin that may call, e.g. https://ide.example; repeat for more.")
-    ] = None,
-    state: StateOption = None,
-) -> None:
+@with_settings("serve")
+def serve(state: StateOption = None, **settings: Any) -> None:
     """Serve MCP over stdio, or over HTTP, with a warm judge beside it."""
-    from kernelevolve.server.tokens import Scope, TokenError
+    from kernelevolve.server.commands.serve import run_serve
 
-    most = Scope.READ if read_only else Scope.ADMIN
-    if http is None:
-        from kernelevolve.server.mcp_server import serve_stdio
+    with reported(as_json=False):
+        run_serve({"state": state, **settings})
 
-        serve_stdio(state_folder(state), most)
-        return
-    from kernelevolve.server.http import PATH, http_app, serve_http
 
-    host, _, port = http.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise typer.BadParameter(f"{http!r} is not HOST:PORT, such as 127.0.0.1:8770.", param_hint="--http")
-    try:
-        app_ = http_app(
-            state_folder(state), host, int(port), workspace or Path.cwd(), most, tuple(allow_host or ()),
-            tuple(allow_origin or ()),
-        )  # fmt: skip
-    except TokenError as error:
-        stderr_console().print(str(error), markup=False, highlight=False)
-        raise typer.Exit(ExitCode.USAGE) from error
-    stderr_console().print(f"MCP at http://{host}:{port}{PATH}, tasks from {workspace or Path.cwd()}", highlight=False)
-    serve_http(app_, host, int(port))
+@app.command("settings")
+def show_settings(as_json: JsonFlag = False) -> None:
+    """Every setting: its value and where that comes from."""
+    from kernelevolve.server.commands.settings import run_settings, settings_view
+
+    with reported(as_json):
+        found = run_settings()
+    if as_json:
+        print_json(found)
+    else:
+        Console().print(settings_view(found))
 
 
 @warm_app.command("start")

@@ -15,6 +15,7 @@ from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.search.errors import SearchError
 from kernelevolve.server.exit_codes import ExitCode, exit_code_of
 from kernelevolve.server.rendering import stderr_console
+from kernelevolve.server.setting_files import SettingError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 StateOption = Annotated[
@@ -46,6 +47,9 @@ def reported(as_json: bool) -> Iterator[None]:
     except SearchError as error:
         _say("search", str(error), {"summary": error.summary, "advice": error.advice}, as_json)
         raise typer.Exit(ExitCode.HARNESS) from error
+    except SettingError as error:
+        _say("settings", str(error), {"summary": str(error)}, as_json)
+        raise typer.Exit(ExitCode.USAGE) from error
     except KnowledgeError as error:
         _say("knowledge", str(error), {"summary": str(error)}, as_json)
         raise typer.Exit(ExitCode.USAGE) from error

@@ -12,15 +12,18 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from kernelevolve.server.access import Authentication, StoredTokens
+from kernelevolve.server.access import Authentication, StoredTokens, bearer_of
+from kernelevolve.server.limits import Gate, Limits
 from kernelevolve.server.mcp_server import create_server
+from kernelevolve.server.metrics import Metrics
+from kernelevolve.server.metrics_page import add_metrics_page
+from kernelevolve.server.observation import Observation
 from kernelevolve.server.tokens import Scope, TokenError, TokenStore
 
 PATH = "/mcp"
 """Where the protocol is spoken."""
-REQUEST_BYTES = 4 << 20
-"""A request that is larger is refused: sources have at most 2 MB."""
-_CONNECTIONS = 256
+HEALTH = "/healthz"
+"""The only page that needs no token and has no rate."""
 
 
 def http_app(
@@ -31,6 +34,7 @@ def http_app(
     most: Scope = Scope.ADMIN,
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
+    limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> Starlette:
     """The application that a web server runs.
 
@@ -42,6 +46,7 @@ def http_app(
         most: what any caller may do at most.
         hosts: further values of the Host header that are right, e.g. a proxy's `kernels.example.org`.
         origins: values of the Origin header that are right; requests of other web pages are refused.
+        limits: how much callers may ask.
 
     Raises:
         TokenError: there is no token, so nobody could connect.
@@ -58,17 +63,19 @@ def http_app(
             issuer_url=AnyHttpUrl(f"http://{address}"), resource_server_url=url, validate_token_resource=False
         ),
     )
-    server = create_server(state, most, workspace, auth)
+    metrics = Metrics()
+    server = create_server(state, most, workspace, auth, metrics)
+    add_metrics_page(server, metrics)
 
     async def health(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok")
 
-    # The only page that needs no token; it says nothing but that the server lives.
-    server.custom_route("/healthz", methods=["GET"])(health)
+    # It says nothing but that the server lives.
+    server.custom_route(HEALTH, methods=["GET"])(health)
     local = ("localhost", "127.0.0.1", "[::1]") if host in ("localhost", "127.0.0.1", "::1") else (host,)
-    return server.streamable_http_app(
+    app = server.streamable_http_app(
         streamable_http_path=PATH,
-        max_request_body_size=REQUEST_BYTES,
+        max_request_body_size=limits.request_bytes,
         transport_security=TransportSecuritySettings(
             allowed_hosts=[*(f"{name}:{port}" for name in local), *hosts],
             allowed_origins=[*(f"http://{name}:{port}" for name in local), *origins],
@@ -76,10 +83,28 @@ def http_app(
         host=host,
     )
 
+    app.add_middleware(
+        Gate,
+        limits=limits,
+        identify=bearer_of(tokens),
+        refused=Observation(metrics).refused,
+        open_paths=(HEALTH,),
+    )
+    return app
 
-def serve_http(app: Starlette, host: str, port: int) -> None:
-    """Serve until interrupted; logs go to stderr."""
+
+def serve_http(app: Starlette, host: str, port: int, connections: int = 256, proxies: tuple[str, ...] = ()) -> None:
+    """Serve until interrupted; logs go to stderr.
+
+    Args:
+        app: what answers.
+        host: address to listen at.
+        port: its port.
+        connections: connections at a time; further ones get 503.
+        proxies: addresses whose X-Forwarded-For says who the client is.
+    """
     uvicorn.run(
-        app, host=host, port=port, log_level="warning", limit_concurrency=_CONNECTIONS, server_header=False,
+        app, host=host, port=port, log_config=None, access_log=False, limit_concurrency=connections,
+        server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=5,
     )  # fmt: skip

@@ -24,6 +24,7 @@ from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_nee
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
 from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, reporter, result
+from kernelevolve.server.observation import Observation
 from kernelevolve.server.ownership import caller
 from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.server.tokens import Scope
@@ -35,6 +36,7 @@ from kernelevolve.tools.search_answers import SearchReport, SearchStep, Submissi
 
 if TYPE_CHECKING:
     from kernelevolve.search.store import Store
+    from kernelevolve.server.metrics import Metrics
 
 INSTRUCTIONS = """\
 KernelEvolve judges kernels you write (right? how fast? what do they take of the hardware?) and remembers them.
@@ -66,7 +68,11 @@ class Platforms(Contract):
 
 
 def create_server(
-    state: Path, most: Scope = Scope.ADMIN, workspace: Path | None = None, auth: Authentication | None = None
+    state: Path,
+    most: Scope = Scope.ADMIN,
+    workspace: Path | None = None,
+    auth: Authentication | None = None,
+    metrics: Metrics | None = None,
 ) -> MCPServer[Any]:
     """The server with its tools.
 
@@ -75,9 +81,12 @@ def create_server(
         most: what any caller may do at most.
         workspace: the only folder whose tasks are taken; see `JudgePool`.
         auth: how callers prove who they are; None where they started the server themselves.
+        metrics: counts what is done; None where nobody asks for figures.
     """
     pool = JudgePool(state, workspace)
     shelf = _Shelf(state)
+    if metrics is not None:
+        metrics.watch(pool, shelf.store)
     base = base_when_needed(state)
 
     @asynccontextmanager
@@ -102,7 +111,9 @@ def create_server(
         name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan,
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
-        middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None, shelf.store)],
+        middleware=[
+            Observation(metrics), Guard(most, state / "audit.jsonl" if auth is not None else None, shelf.store),
+        ],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.prompt import as_material
+from kernelevolve.server.setting_files import SettingError
 from kernelevolve.tools.judges import Cancellation
 
 
@@ -72,5 +73,5 @@ async def in_thread(work: Callable[[], Any], cancellation: Cancellation | None =
         if error.log:
             text += f"\n{as_material(error.log[-2000:])}"
         raise ToolError(text) from error
-    except (SearchError, KnowledgeError) as error:
+    except (SearchError, KnowledgeError, SettingError) as error:
         raise ToolError(str(error)) from error

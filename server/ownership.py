@@ -18,6 +18,10 @@ HANDLE_ARGUMENTS = ("search_id", "searches", "node", "nodes", "submissions", "ex
 _SCHEME = "search://"
 
 
+class ForeignSearchError(SearchError):
+    """A search is somebody else's; the caller is told what it would be told if there were none."""
+
+
 def caller() -> str:
     """Name of the caller's token; empty for a client on stdio, which started the server itself."""
     token = get_access_token()
@@ -67,14 +71,15 @@ def refuse_what_is_not_theirs(
         find: the search of an id.
 
     Raises:
-        SearchError: there is no such search, or it is somebody else's; the caller can't tell which.
+        ForeignSearchError: it is somebody else's.
+        SearchError: there is no such search.
     """
     scope = scope_of(token)
     if scope is Scope.ADMIN:
         return
     for search_id in dict.fromkeys(searches_in(method, params)):
         if not may_see(token.client_id, scope, find(search_id)):
-            raise SearchError.no_search(search_id)
+            raise ForeignSearchError.no_search(search_id)
 
 
 def _handles(value: Any) -> Iterator[str]:

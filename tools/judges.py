@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge
+from kernelevolve.evaluation.judge.request import WAITING
+from kernelevolve.evaluation.verdict import Verdict
 
 
 class Cancellation:
@@ -45,6 +48,18 @@ class Cancellation:
                 self._judge.abort()
 
 
+@dataclass(frozen=True)
+class PoolLoad:
+    """What the judges of a pool do."""
+
+    busy: int
+    """Judges that work for a call."""
+    waiting: int
+    """Those of them that wait for their device, which another one has."""
+    idle: int
+    """Judges that are kept warm."""
+
+
 class JudgePool:
     """Lends judges. One that was interrupted is ended, which frees its device; the next call gets a fresh one.
 
@@ -57,7 +72,10 @@ class JudgePool:
     def __init__(self, state: Path, workspace: Path | None = None) -> None:
         self.state = state
         self.workspace = None if workspace is None else workspace.resolve()
+        self.on_verdict: Callable[[Verdict], None] | None = None
+        """Told of every verdict, by the thread that waited for it."""
         self._idle: list[Judge] = []
+        self._lent: set[Judge] = set()
         self._lock = threading.Lock()
 
     @contextmanager
@@ -66,6 +84,9 @@ class JudgePool:
         with self._lock:
             judge = self._idle.pop() if self._idle else None
         judge = judge or Judge(self.state)
+        judge.on_verdict = self.on_verdict
+        with self._lock:
+            self._lent.add(judge)
         if cancellation is not None:
             cancellation.bind(judge)
         try:
@@ -80,7 +101,17 @@ class JudgePool:
         except BaseException:
             judge.close()
             raise
-        self._take_back(judge)
+        else:
+            self._take_back(judge)
+        finally:
+            with self._lock:
+                self._lent.discard(judge)
+
+    def load(self) -> PoolLoad:
+        """How much the judges have to do."""
+        with self._lock:
+            waiting = sum(judge.stage == WAITING for judge in self._lent)
+            return PoolLoad(len(self._lent), waiting, len(self._idle))
 
     def _take_back(self, judge: Judge) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.host import READY
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.kernel_code import KernelCode
+from kernelevolve.evaluation.spans import Past, add_past, is_traced
 from kernelevolve.evaluation.verdict import Verdict
 
 Progress = Callable[[str, float], None]
@@ -67,6 +69,10 @@ class Judge:
         channel = _connect_warm(self._state) if use_warm_host else None
         self.warm = channel is not None
         """Whether the judge came from a warm host."""
+        self.stage = ""
+        """What it said last that it does; empty between requests."""
+        self.on_verdict: Callable[[Verdict], None] | None = None
+        """Told of every verdict before it is handed out."""
         self._channel = channel or self._start_private_host()
         self._channel.send({"state": str(self._state)})
 
@@ -122,7 +128,7 @@ class Judge:
             One verdict for each request.
         """
         with self._lock:
-            pending: list[int] = []
+            pending: list[tuple[int, JudgeRequest, int]] = []
             source = iter(requests)
             exhausted = False
             while True:
@@ -131,11 +137,18 @@ class Judge:
                     if request is None:
                         exhausted = True
                     else:
-                        pending.append(self._send({"do": "judge", "request": request.model_dump(mode="json")}))
+                        number = self._send({"do": "judge", "request": request.model_dump(mode="json")})
+                        pending.append((number, request, time.time_ns()))
                 if not pending:
                     return
-                reply = self._reply(pending.pop(0), progress)
-                yield Verdict.model_validate(reply["verdict"])
+                number, request, sent_ns = pending.pop(0)
+                with _traced(request, sent_ns) as seen:
+                    reply = self._reply(number, progress)
+                    verdict = Verdict.model_validate(reply["verdict"])
+                    seen += [verdict, reply["timeline"]]
+                if self.on_verdict is not None:
+                    self.on_verdict(verdict)
+                yield verdict
 
     def check_task(self, task: str, platform: str = "cpu") -> dict[str, Any]:
         """Run a task's self-test: `{"check": TaskCheck, "task": Task}` as JSON values."""
@@ -190,9 +203,11 @@ class Judge:
             if body.get("id") != request_id:
                 continue
             if "progress" in body:
+                self.stage = body["progress"]
                 if progress is not None:
                     progress(body["progress"], body["share"])
                 continue
+            self.stage = ""
             if "failed" in body:
                 raise KernelEvolveError(
                     Finding(body["finding"]), body["failed"], body.get("advice", ""), body.get("log", "")
@@ -213,6 +228,29 @@ class Judge:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+
+
+@contextmanager
+def _traced(request: JudgeRequest, sent_ns: int) -> Iterator[list[Any]]:
+    """A span for a verdict and its phases, if somebody traces. The body leaves verdict and timeline in the list."""
+    if not is_traced():
+        yield []
+        return
+    what = {"language": request.candidate.language, "source_hash": request.candidate.source_hash}
+    seen: list[Any] = []
+    parts: list[Past] = []
+    failed = ""
+    try:
+        yield seen
+        verdict, timeline = seen
+        what |= {"status": verdict.status.value, "receipt": verdict.receipt.receipt_hash}
+        what |= {f"status.{entry.platform}": entry.status.value for entry in verdict.platforms if entry.level}
+        parts = [Past(name, began, began + int(ms * 1e6), {}) for name, began, ms in timeline]
+    except BaseException as error:
+        failed = error.finding.value if isinstance(error, KernelEvolveError) else type(error).__qualname__
+        raise
+    finally:
+        add_past(Past("judge", sent_ns, time.time_ns(), what), parts, failed)
 
 
 def _judge_ended() -> KernelEvolveError:

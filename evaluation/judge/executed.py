@@ -54,6 +54,8 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     samples: dict[str, Any] = field(default_factory=dict)
     phases_ms: dict[str, float] = field(default_factory=dict)
+    began_ns: dict[str, int] = field(default_factory=dict)
+    """When the phases began, nanoseconds since the epoch."""
 
     def refuse(self, diagnosis: Diagnosis) -> None:
         """Record why the candidate is refused."""
@@ -136,6 +138,7 @@ class Execution:
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
+        self._outcome.began_ns[name] = time.time_ns()
         began = time.perf_counter()
         try:
             yield

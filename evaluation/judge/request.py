@@ -7,6 +7,9 @@ from pydantic import Field
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.contract import Contract
 
+WAITING = "waiting for the device"
+"""What a judge says it does while another one has its device."""
+
 
 class JudgeRequest(Contract):
     """One candidate to judge."""

@@ -29,7 +29,7 @@ from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.device_lock import device_lock
 from kernelevolve.evaluation.judge.executed import Execution, Outcome
 from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle
-from kernelevolve.evaluation.judge.request import JudgeRequest
+from kernelevolve.evaluation.judge.request import WAITING, JudgeRequest
 from kernelevolve.evaluation.judge.self_test import TaskCheck, run_self_test
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.judge.without_device import (
@@ -82,10 +82,14 @@ class _Prepared:
     """Platforms that are settled already: unknown, unsupported, or refused by the compiler."""
     protection: tuple[str, ...] = ()
     phases_ms: dict[str, float] = field(default_factory=dict)
+    began_ns: dict[str, int] = field(default_factory=dict)
+    timeline: set[tuple[str, int, float]] = field(default_factory=set)
+    """Phases with their beginning, nanoseconds since the epoch, and their milliseconds, for whoever traces."""
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Take the wall time of a part of the preparation."""
+        self.began_ns[name] = time.time_ns()
         began = time.perf_counter()
         try:
             yield
@@ -395,7 +399,7 @@ class Session:
             verdict = self._verdict(request, prepared, tell)
         finally:
             prepared.close()
-        return {"verdict": verdict.model_dump(mode="json")}
+        return {"verdict": verdict.model_dump(mode="json"), "timeline": sorted(prepared.timeline, key=lambda it: it[1])}
 
     def _take_prepared(self, body: dict[str, Any], request: JudgeRequest) -> _Prepared:
         if self._ahead is not None and self._ahead[0] is body:
@@ -447,6 +451,8 @@ class Session:
             else:
                 outcome, level = prepared.compiled[name], Level.COMPILED
             outcome.phases_ms = {**prepared.phases_ms, **outcome.phases_ms}
+            starts = {**prepared.began_ns, **outcome.began_ns}
+            prepared.timeline |= {(phase, starts[phase], outcome.phases_ms[phase]) for phase in starts}
             samples[name] = outcome.samples
             devices[name] = evidence.device_facts(platform)
             results.append(_platform_verdict(name, outcome, level))
@@ -468,7 +474,8 @@ class Session:
         artifact, worker = prepared.executed[platform.name]
         device, lock = self._device(platform)
         state = self._task(request.task, device)
-        tell("waiting for the device", 0.0)
+        tell(WAITING, 0.0)
+        asked_ns = time.time_ns()
         with device_lock(lock, request.lock_limit_s, self._still_wanted) as waited:
             self._look_ahead()
             self._workers.prepare(device)
@@ -480,7 +487,7 @@ class Session:
                 torch.cuda.synchronize()
                 # The candidate behind us in the queue may need the memory.
                 torch.cuda.empty_cache()
-        outcome.phases_ms["wait for device"] = waited * 1e3
+        outcome.phases_ms["wait for device"], outcome.began_ns["wait for device"] = waited * 1e3, asked_ns
         compiled = prepared.compiled.get(platform.name)
         if compiled is not None:
             outcome.resources.extend(compiled.resources)
@@ -583,6 +590,7 @@ def _combine(interpreted: Outcome, compiled: Outcome) -> tuple[Outcome, Level | 
         checks=interpreted.checks,
         notes=list(dict.fromkeys([*interpreted.notes, *compiled.notes])),
         phases_ms=dict(interpreted.phases_ms),
+        began_ns=dict(interpreted.began_ns),
     )
     if failed is not None and failed.diagnosis is not None:
         outcome.refuse(failed.diagnosis)

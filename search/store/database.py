@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, event, inspect, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from kernelevolve.evaluation.spans import span
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.store.schema import HEAD
 
@@ -73,7 +74,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database."""
-        with self._translated(), self._reader.begin() as connection:
+        with span("store.read"), self._translated(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
@@ -83,7 +84,8 @@ class Database:
         Args:
             synced: on disk when it ends; else it survives the death of the process, but not that of the machine.
         """
-        with self._translated(), (self._writer if synced else self._quick_writer).begin() as connection:
+        writer = self._writer if synced else self._quick_writer
+        with span("store.write"), self._translated(), writer.begin() as connection:
             yield connection
 
     @contextmanager

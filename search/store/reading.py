@@ -35,6 +35,7 @@ from kernelevolve.search.store.records import (
     search_of,
 )
 from kernelevolve.search.store.schema import events, nodes, orders, searches, setbacks
+from kernelevolve.search.store.totals import Totals, count_totals
 
 _RECENT = 256
 """Objects kept in memory."""
@@ -179,6 +180,11 @@ class Reader:
             return
         with self._database.reading() as own:
             yield own
+
+    def totals(self) -> Totals:
+        """Sums over all searches."""
+        with self._reading() as connection:
+            return count_totals(connection, self.clock())
 
     def _text(self, key: str) -> str:
         with self._reading() as connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -209,3 +211,18 @@ def test_a_user_s_documents_get_vectors_when_the_embedder_changes(tmp_path: Path
     assert after.store.unembedded() == []
     found = after.ask("which unit of the chip makes the bands", platforms=["zebra"]).passages
     assert any("stripe engine" in hit.text for hit in found)
+
+
+def test_a_question_while_the_index_is_being_loaded_is_answered(base: KnowledgeBase) -> None:
+    # A process of its own: LanceDB is loaded once, and here it is already. The index is there, so it loads at once.
+    code = (
+        "import sys, threading; from pathlib import Path; from kernelevolve.knowledge.base import KnowledgeBase\n"
+        "base = KnowledgeBase(Path(sys.argv[1]))\n"
+        "warming = threading.Thread(target=base.warm_up); warming.start()\n"
+        "print(len(base.ask('shared memory per block on H100').passages)); warming.join()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(base._folder.parent)], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0

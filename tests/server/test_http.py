@@ -64,7 +64,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--http", f"127.0.0.1:{port}"]
     log = state / "stderr.log"
     with log.open("w") as stderr:
-        process = subprocess.Popen([*command, "--workspace", str(workspace), "--state", str(state)], stderr=stderr)
+        command += ["--workspace", str(workspace), "--state", str(state), "--burst", "10000"]
+        process = subprocess.Popen(command, stderr=stderr)
     address = f"127.0.0.1:{port}"
     try:
         _wait_for(f"http://{address}/healthz", process, log)
