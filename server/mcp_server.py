@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +25,7 @@ from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_nee
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
 from kernelevolve.server.mcp_support import in_thread, reporter, result
+from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool, Tasks
 from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.server.tokens import Scope
 from kernelevolve.tools import searches
@@ -63,7 +64,11 @@ class Platforms(Contract):
 
 
 def create_server(
-    state: Path, most: Scope = Scope.ADMIN, workspace: Path | None = None, auth: Authentication | None = None
+    state: Path,
+    most: Scope = Scope.ADMIN,
+    workspace: Path | None = None,
+    auth: Authentication | None = None,
+    long_tools: Mapping[str, LongTool] = LONG_TOOLS,
 ) -> MCPServer[Any]:
     """The server with its tools.
 
@@ -72,7 +77,9 @@ def create_server(
         most: what any caller may do at most.
         workspace: the only folder whose tasks are taken; see `JudgePool`.
         auth: how callers prove who they are; None where they started the server themselves.
+        long_tools: which tools become tasks for clients that declared the extension.
     """
+    tasks = Tasks(state, long_tools)
     pool = JudgePool(state, workspace)
     shelf = _Shelf(state)
     base = base_when_needed(state)
@@ -85,7 +92,8 @@ def create_server(
         warming.start()
         loading = warm_up_later(base)
         try:
-            yield
+            async with tasks.running():
+                yield
         finally:
             loading.cancel()
             loading.join()
@@ -99,6 +107,7 @@ def create_server(
         name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan,
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
+        extensions=[tasks],
         middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None)],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
