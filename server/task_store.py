@@ -202,13 +202,13 @@ class TaskStore:
         error: Mapping[str, Any] | None = None,
         message: str | None = None,
     ) -> None:
-        """End a task, once; what has ended stays as it is."""
+        """End a task, once; what has ended, or is past its time, stays as it is."""
         now = _now()
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE tasks SET status = ?, result = ?, error = ?, message = ?, requests = '{}', responses = '{}', "
-                f"updated = ?, expires = ? WHERE id = ? AND {_ACTIVE}",
-                (status, _json(result), _json(error), message, now, now + self._keep_ms, identifier),
+                f"updated = ?, expires = ? WHERE id = ? AND expires > ? AND {_ACTIVE}",
+                (status, _json(result), _json(error), message, now, now + self._keep_ms, identifier, now),
             )
 
     def close(self) -> None:
