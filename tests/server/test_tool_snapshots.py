@@ -35,7 +35,9 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
 
 
 def written(tool: dict[str, Any]) -> str:
-    return json.dumps({key: tool[key] for key in KEYS if key in tool}, indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps({key: tool[key] for key in KEYS if key in tool}, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    )
 
 
 def test_no_tool_says_anything_new(tools: dict[str, dict[str, Any]]) -> None:
