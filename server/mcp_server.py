@@ -21,9 +21,11 @@ from kernelevolve.evaluation.version import VERSION
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.store import Store
 from kernelevolve.server.access import Authentication, Guard
+from kernelevolve.server.mcp_completions import add_completions
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
+from kernelevolve.server.mcp_requests import CACHE_HINTS, PromptRequests
 from kernelevolve.server.mcp_support import in_thread, reporter, result
 from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool, Tasks
 from kernelevolve.server.settings import open_store, synthesizer_for
@@ -107,7 +109,7 @@ def create_server(
         name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan,
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
-        extensions=[tasks],
+        extensions=[tasks], cache_hints=CACHE_HINTS,
         middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None)],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
@@ -153,6 +155,8 @@ def create_server(
     add_knowledge_tools(server, base, shelf.store)
     add_profile_tools(server, pool, base, shelf.store)
     add_prompts(server)
+    server.middleware.append(PromptRequests(server))
+    add_completions(server, state, base, shelf.store)
     return server
 
 
