@@ -79,17 +79,17 @@ class Guard(ServerMiddleware[Any]):
         name = str((ctx.params or {}).get("name", ""))
         if not self._may(name):
             wanted = TOOL_SCOPES.get(name, Scope.ADMIN)
-            self._note(name, "refused", 0.0)
+            self.note(name, "refused", 0.0)
             text = f"{name} needs the scope {wanted.value!r}; {self._why()}"
             return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
         began = time.monotonic()
         outcome = "failed"
         try:
             result = await call_next(ctx)
-            outcome = "error" if isinstance(result, CallToolResult) and result.is_error else "ok"
+            outcome = _outcome(result)
             return result
         finally:
-            self._note(name, outcome, time.monotonic() - began)
+            self.note(name, outcome, time.monotonic() - began)
 
     def _without_hidden(self, result: HandlerResult) -> HandlerResult:
         """The list of tools as this caller sees it. An older protocol's comes as the value that goes on the wire."""
@@ -108,7 +108,15 @@ class Guard(ServerMiddleware[Any]):
             return f"this server was started for {self._most.value!r} alone (--read-only)."
         return f"this token has {_scope_of_caller().value!r}. Ask for a token with a wider scope."
 
-    def _note(self, tool: str, outcome: str, seconds: float) -> None:
+    def note(self, tool: str, outcome: str, seconds: float) -> None:
+        """Write down what came of a call of the present caller.
+
+        Args:
+            tool: which tool.
+            outcome: `ok`, `error` (an answer that says what went wrong), `refused`, `failed`, `task` (its end gets a
+                line of its own), `cancelled`.
+            seconds: how long it took.
+        """
         if self._audit is None:
             return
         caller = get_access_token()
@@ -127,6 +135,17 @@ class Guard(ServerMiddleware[Any]):
                 os.write(descriptor, line.encode())
             finally:
                 os.close(descriptor)
+
+
+def _outcome(result: HandlerResult) -> str:
+    """How an answer ended. It mostly comes as the value that goes on the wire."""
+    if isinstance(result, CallToolResult):
+        return "error" if result.is_error else "ok"
+    if isinstance(result, dict):
+        if result.get("resultType") == "task":
+            return "task"
+        return "error" if result.get("isError") else "ok"
+    raise TypeError(f"the answer of a tool came as {type(result).__name__}")
 
 
 def _scope_of_caller() -> Scope:

@@ -27,7 +27,7 @@ from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
 from kernelevolve.server.mcp_requests import CACHE_HINTS, PromptRequests
 from kernelevolve.server.mcp_support import in_thread, reporter, result
-from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool, Tasks
+from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool, Tasks, TaskSubscriptions
 from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.server.tokens import Scope
 from kernelevolve.tools import searches
@@ -81,7 +81,8 @@ def create_server(
         auth: how callers prove who they are; None where they started the server themselves.
         long_tools: which tools become tasks for clients that declared the extension.
     """
-    tasks = Tasks(state, long_tools)
+    guard = Guard(most, state / "audit.jsonl" if auth is not None else None)
+    tasks = Tasks(state, long_tools, guard.note)
     pool = JudgePool(state, workspace)
     shelf = _Shelf(state)
     base = base_when_needed(state)
@@ -110,7 +111,7 @@ def create_server(
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
         extensions=[tasks], cache_hints=CACHE_HINTS,
-        middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None)],
+        middleware=[guard, TaskSubscriptions()],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ import anyio.abc
 import anyio.to_thread
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import principal_components
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
@@ -88,13 +88,21 @@ class Tasks(Extension):
     Args:
         state: the state folder, where they are kept.
         long_tools: which tools become tasks.
+        ended: told of each task that ended, while its caller is the present one: tool, outcome, seconds.
         keep_s: seconds that a task is known after it was made, and its result after it ended.
     """
 
     identifier = TASKS
 
-    def __init__(self, state: Path, long_tools: Mapping[str, LongTool] = LONG_TOOLS, keep_s: float = KEEP_S) -> None:
+    def __init__(
+        self,
+        state: Path,
+        long_tools: Mapping[str, LongTool] = LONG_TOOLS,
+        ended: Callable[[str, str, float], None] | None = None,
+        keep_s: float = KEEP_S,
+    ) -> None:
         self._long = long_tools
+        self._ended = ended
         self._store = TaskStore(state, keep_s)
         self._group: anyio.abc.TaskGroup | None = None
         self._running: dict[str, anyio.CancelScope] = {}
@@ -179,6 +187,8 @@ class Tasks(Extension):
                 end = {"status": TaskStatus.CANCELLED} if cancelled else stopped
             with anyio.CancelScope(shield=True):
                 await self._settle(task, end)
+            if self._ended is not None:
+                self._ended(task.tool, _outcome(end), time.time() - task.created / 1000)
 
     async def _outcome(
         self, task: TaskRecord, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
@@ -302,6 +312,19 @@ class Tasks(Extension):
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
 
+class TaskSubscriptions(ServerMiddleware[Any]):
+    """Refuses to notify clients of tasks that did not declare them. Others are told which tasks they hear of: none yet,
+    so they ask."""
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Look at one message."""
+        if ctx.method == "subscriptions/listen" and not _declared(ctx):
+            wanted = (ctx.params or {}).get("notifications")
+            if isinstance(wanted, Mapping) and wanted.get("taskIds"):
+                raise _undeclared()
+        return await call_next(ctx)
+
+
 class _TaskSession:
     """A request's session after its answer: progress, which has nowhere to go any more, becomes the task's message."""
 
@@ -346,6 +369,13 @@ def _caller() -> str:
 
 def _refused(text: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+
+def _outcome(end: dict[str, Any]) -> str:
+    """How a task ended, in the words of the audit log."""
+    if end["status"] is not TaskStatus.COMPLETED:
+        return str(end["status"].value)
+    return "error" if end["result"].get("isError") else "ok"
 
 
 def _failure(code: int, text: str, data: Any = None) -> dict[str, Any]:

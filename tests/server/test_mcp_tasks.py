@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -20,18 +21,23 @@ import pytest
 from mcp import Client
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, Request, RequestParams, Result
+from mcp.types import CallToolResult, InputRequiredResult, Request, RequestParams, Result
 
 from kernelevolve.server import mcp_tasks
 from kernelevolve.server.mcp_server import create_server
-from kernelevolve.server.mcp_tasks import LONG_TOOLS, TASKS
+from kernelevolve.server.mcp_tasks import LONG_TOOLS, TASKS, LongTool
 from kernelevolve.server.task_store import MOST_OF_A_CALLER, TaskStatus, TaskStore, TaskStoreError
 from kernelevolve.server.tokens import Scope, TokenStore
+from tests.conformance.asking_fixtures import accepted, elicit
+from tests.conformance.content_fixtures import text
+from tests.conformance.task_fixtures import ALL_LONG_TOOLS, add_task_tools
 from tests.conftest import SCALE_TASK
 from tests.server.test_http import _wait_for
 from tests.server.test_mcp import ENDLESS, arguments
 
+CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 UNKNOWN = "There is no such task of yours"
 
 
@@ -62,6 +68,14 @@ class AboutTask(RequestParams):
 
 
 class GetTask(Request[AboutTask, str]):
+    name_param: ClassVar[str | None] = "taskId"
+
+
+class AnswerParams(AboutTask):
+    input_responses: dict[str, Any]
+
+
+class AnswerTask(Request[AnswerParams, str]):
     name_param: ClassVar[str | None] = "taskId"
 
 
@@ -183,6 +197,90 @@ def test_a_task_is_cancelled_through_another_server_of_the_state_folder(warm_sta
     assert anyio.run(run)["status"] == "cancelled"
 
 
+def fixture_talk(state: Path, conversation: Conversation) -> Any:
+    """Talk to the product with tools that ask."""
+
+    async def run() -> Any:
+        server = create_server(state, long_tools={**ALL_LONG_TOOLS, "twice": LongTool()})
+        add_task_tools(server)
+
+        @server.tool(name="twice")
+        async def twice(ctx: Context[Any, Any]) -> CallToolResult | InputRequiredResult:
+            if ctx.request_state == "again":
+                return text(f"again: {accepted(ctx, 'sure', 'sure')}")
+            state = "first" if accepted(ctx, "sure", "sure") is None else "again"
+            return InputRequiredResult(input_requests={"sure": elicit("Sure?", "sure")}, request_state=state)
+
+        async with Client(server, extensions=[Declared()]) as client:
+            return await conversation(client)
+
+    return anyio.run(run)
+
+
+async def update(client: Client, task_id: str, responses: dict[str, Any]) -> None:
+    params = AnswerParams(task_id=task_id, input_responses=responses)
+    await client.session.send_request(AnswerTask(method="tasks/update", params=params), Answer)
+
+
+async def asked(client: Client, task_id: str, but: str = "") -> str:
+    """The key of what a task asks now, other than one that it asked before."""
+    with anyio.fail_after(60):
+        while True:
+            open_keys = (await ask(client, "tasks/get", task_id)).get("inputRequests", {}).keys() - {but}
+            if open_keys:
+                return str(next(iter(open_keys)))
+            await anyio.sleep(0.05)
+
+
+def test_a_task_asks_and_takes_answers(tmp_path: Path) -> None:
+    async def conversation(client: Client) -> tuple[str, str, int, dict[str, Any]]:
+        handle = await client.session.call_tool("twice", {}, allow_claimed=True)
+        first = await asked(client, handle.task_id)
+        with pytest.raises(MCPError) as refused:
+            await update(client, handle.task_id, {first: {"action": "perhaps"}})
+        await update(client, handle.task_id, {"unknown": {"action": "accept"}})
+        assert await asked(client, handle.task_id) == first
+        await update(client, handle.task_id, {first: {"action": "accept", "content": {"sure": "yes"}}})
+        second = await asked(client, handle.task_id, first)
+        # An answer to what was answered before is ignored.
+        await update(client, handle.task_id, {first: {"action": "accept", "content": {"sure": "old"}}})
+        await update(client, handle.task_id, {second: {"action": "accept", "content": {"sure": "indeed"}}})
+        return first, second, refused.value.error.code, await until_ended(client, handle.task_id)
+
+    first, second, code, ended = fixture_talk(tmp_path, conversation)
+    assert first != second
+    assert code == -32602
+    assert ended["result"]["content"][0]["text"] == "again: indeed"
+
+
+def test_a_waiting_task_can_be_cancelled(tmp_path: Path) -> None:
+    async def conversation(client: Client) -> dict[str, Any]:
+        handle = await client.session.call_tool("confirm_delete", {"filename": "x"}, allow_claimed=True)
+        await asked(client, handle.task_id)
+        await ask(client, "tasks/cancel", handle.task_id)
+        return await until_ended(client, handle.task_id)
+
+    ended = fixture_talk(tmp_path, conversation)
+    assert ended["status"] == "cancelled"
+    assert "inputRequests" not in ended
+
+
+def test_a_server_has_so_many_tasks_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mcp_tasks, "MOST_RUNNING", 1)
+
+    async def conversation(client: Client) -> tuple[Any, Any]:
+        handle = await client.session.call_tool("slow_compute", {"seconds": 600.0}, allow_claimed=True)
+        refused = await client.session.call_tool("slow_compute", {"seconds": 0.0}, allow_claimed=True)
+        await ask(client, "tasks/cancel", handle.task_id)
+        await until_ended(client, handle.task_id)
+        return refused, await client.session.call_tool("slow_compute", {"seconds": 0.0}, allow_claimed=True)
+
+    refused, after = fixture_talk(tmp_path, conversation)
+    assert refused.is_error
+    assert "try again later" in refused.content[0].text
+    assert after.status == "working"
+
+
 def test_a_result_outlives_its_server(warm_state: Path) -> None:
     async def begin(client: Client) -> str:
         handle = await call(client)
@@ -269,6 +367,8 @@ def test_over_http_tasks_are_their_callers_and_outlive_a_killed_server(warm_stat
     with http_server(warm_state, tmp_path) as (url, _process):
         kept, lost = talk_http(url, ada, both)
         assert len(set(talk_http(url, eve, pry))) == 1
+    entries = [json.loads(line) for line in (warm_state / "audit.jsonl").read_text().splitlines()]
+    assert [entry["outcome"] for entry in entries if entry["caller"] == "ada"] == ["task", "ok", "task"]
     assert kept["result"]["structuredContent"]["status"] == "correct"
     assert lost["status"] == "failed"
     assert "call compile_and_verify again" in lost["statusMessage"]
@@ -279,7 +379,7 @@ def test_a_wrong_routing_header_is_refused(warm_state: Path, tmp_path: Path) -> 
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
-        "io.modelcontextprotocol/clientCapabilities": {"extensions": {TASKS: {}}},
+        CAPABILITIES: {"extensions": {TASKS: {}}},
     }
     body = {"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"taskId": "one", "_meta": meta}}
     headers = {
@@ -290,8 +390,14 @@ def test_a_wrong_routing_header_is_refused(warm_state: Path, tmp_path: Path) -> 
         wrong = httpx2.post(url, json=body, headers={**headers, "Mcp-Name": "two"}, timeout=30)
         missing = httpx2.post(url, json=body, headers=headers, timeout=30)
         right = httpx2.post(url, json=body, headers={**headers, "Mcp-Name": "one"}, timeout=30)
+        listen: dict[str, Any] = {"_meta": {**meta, CAPABILITIES: {}}, "notifications": {"taskIds": ["one"]}}
+        undeclared = httpx2.post(
+            url, json={**body, "method": "subscriptions/listen", "params": listen}, timeout=30,
+            headers={**headers, "Mcp-Method": "subscriptions/listen"},
+        )  # fmt: skip
     assert [answer.json()["error"]["code"] for answer in (wrong, missing, right)] == [-32020, -32020, -32602]
     assert UNKNOWN in right.json()["error"]["message"]
+    assert undeclared.json()["error"]["code"] == -32021
 
 
 def test_a_task_is_forgotten_after_its_time(tmp_path: Path) -> None:
@@ -308,7 +414,8 @@ def test_a_task_is_forgotten_after_its_time(tmp_path: Path) -> None:
 
 def test_a_task_past_its_time_is_stopped(warm_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "kernelevolve.server.mcp_server.Tasks", lambda state, tools: mcp_tasks.Tasks(state, tools, keep_s=1.0)
+        "kernelevolve.server.mcp_server.Tasks",
+        lambda state, tools, ended: mcp_tasks.Tasks(state, tools, ended, keep_s=1.0),
     )
 
     async def conversation(client: Client) -> Any:
