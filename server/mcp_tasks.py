@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.abc
 import anyio.to_thread
-from mcp.server.auth.middleware.auth_context import get_access_token
-from mcp.server.auth.provider import principal_components
 from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.shared.exceptions import MCPError
@@ -25,23 +21,17 @@ from mcp.types import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
     INVALID_PARAMS,
-    MISSING_REQUIRED_CLIENT_CAPABILITY,
     CallToolRequestParams,
-    CallToolResult,
     InputRequiredResult,
     InputResponse,
     RequestParams,
-    TextContent,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kernelevolve.server.task_store import KEEP_S, TaskRecord, TaskStatus, TaskStore, TaskStoreError, stopped_text
+from kernelevolve.server.task_wire import TASKS, caller, declared, failure, on_the_wire, outcome, refused, undeclared
 
-TASKS = "io.modelcontextprotocol/tasks"
-"""The extension's name, which client and server declare."""
-POLL_MS = 500
-"""How often a client should ask."""
 MOST_RUNNING = 24
 """Tasks of all callers under way in one server: each keeps a thread, and other tools need some."""
 
@@ -140,24 +130,24 @@ class Tasks(Extension):
         tool = self._long.get(params.name)
         if tool is None:
             return await call_next(ctx)
-        if not _declared(ctx):
+        if not declared(ctx):
             if tool.required:
-                raise _undeclared()
+                raise undeclared()
             return await call_next(ctx)
         if tool.asks_first and params.input_responses is None:
             return await call_next(ctx)
         if self._group is None:
             raise RuntimeError("a task was asked for outside the server's life")
         if len(self._running) >= MOST_RUNNING:
-            return _refused(f"This server has {MOST_RUNNING} tasks under way, which is all it takes: try again later.")
+            return refused(f"This server has {MOST_RUNNING} tasks under way, which is all it takes: try again later.")
         try:
-            task = await self._threaded(lambda: self._store.create(_caller(), params.name))
+            task = await self._threaded(lambda: self._store.create(caller(), params.name))
         except TaskStoreError as error:
-            return _refused(str(error))
+            return refused(str(error))
         scope = anyio.CancelScope()
         self._running[task.id] = scope
         self._group.start_soon(self._work, task, scope, params, ctx, call_next)
-        return {"resultType": "task", **_on_the_wire(task)}
+        return {"resultType": "task", **on_the_wire(task)}
 
     async def _work(
         self,
@@ -183,12 +173,12 @@ class Tasks(Extension):
         finally:
             self._running.pop(task.id, None)
             if not end:
-                stopped = _failure(INTERNAL_ERROR, stopped_text(task.tool))
+                stopped = failure(INTERNAL_ERROR, stopped_text(task.tool))
                 end = {"status": TaskStatus.CANCELLED} if cancelled else stopped
             with anyio.CancelScope(shield=True):
                 await self._settle(task, end)
             if self._ended is not None:
-                self._ended(task.tool, _outcome(end), time.time() - task.created / 1000)
+                self._ended(task.tool, outcome(end), time.time() - task.created / 1000)
 
     async def _outcome(
         self, task: TaskRecord, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
@@ -205,10 +195,10 @@ class Tasks(Extension):
                 params.request_state = result.request_state
                 asked += 1
         except MCPError as error:
-            return _failure(error.error.code, error.error.message, error.error.data)
+            return failure(error.error.code, error.error.message, error.error.data)
         except Exception:  # noqa: BLE001 - a defect of a tool must end its task, never the server
             _log.exception("task of %s failed", task.tool)
-            return _failure(INTERNAL_ERROR, f"{task.tool} failed inside the server; its log has the details.")
+            return failure(INTERNAL_ERROR, f"{task.tool} failed inside the server; its log has the details.")
         value = (
             result.model_dump(mode="json", by_alias=True, exclude_none=True)
             if isinstance(result, BaseModel)
@@ -262,7 +252,7 @@ class Tasks(Extension):
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
         task = await self._find(ctx, params)
-        found: dict[str, Any] = {"resultType": "complete", **_on_the_wire(task)}
+        found: dict[str, Any] = {"resultType": "complete", **on_the_wire(task)}
         if task.status is TaskStatus.COMPLETED:
             found["result"] = task.result
         elif task.status is TaskStatus.FAILED:
@@ -289,12 +279,12 @@ class Tasks(Extension):
         return {"resultType": "complete"}
 
     async def _find(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> TaskRecord:
-        if not _declared(ctx):
-            raise _undeclared()
+        if not declared(ctx):
+            raise undeclared()
         headers = getattr(ctx.request, "headers", None)
         if headers is not None and decode_header_value(headers.get(MCP_NAME_HEADER)) != params.task_id:
             raise MCPError(HEADER_MISMATCH, f"The header {MCP_NAME_HEADER} must be the request's taskId.")
-        task = await self._asked(lambda: self._store.find(params.task_id, _caller()))
+        task = await self._asked(lambda: self._store.find(params.task_id, caller()))
         if task is None:
             raise MCPError(
                 INVALID_PARAMS, "There is no such task of yours: it is unknown, or past its time. Call the tool again."
@@ -318,10 +308,10 @@ class TaskSubscriptions(ServerMiddleware[Any]):
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Look at one message."""
-        if ctx.method == "subscriptions/listen" and not _declared(ctx):
+        if ctx.method == "subscriptions/listen" and not declared(ctx):
             wanted = (ctx.params or {}).get("notifications")
             if isinstance(wanted, Mapping) and wanted.get("taskIds"):
-                raise _undeclared()
+                raise undeclared()
         return await call_next(ctx)
 
 
@@ -343,60 +333,3 @@ class _TaskSession:
             self._noted = now
             share = f" ({progress / total:.0%})" if total else ""
             await self._note(f"{message}{share}")
-
-
-def _declared(ctx: ServerRequestContext[Any, Any]) -> bool:
-    """Whether this request's client declared the extension, in a revision that knows extensions."""
-    if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-        return False
-    capabilities = ctx.session.client_capabilities
-    return capabilities is not None and TASKS in (capabilities.extensions or {})
-
-
-def _undeclared() -> MCPError:
-    return MCPError(
-        MISSING_REQUIRED_CLIENT_CAPABILITY,
-        f"This needs the client capability {TASKS}: declare it in the request.",
-        {"requiredCapabilities": {"extensions": {TASKS: {}}}},
-    )
-
-
-def _caller() -> str:
-    """Whose tasks the caller's are. No token's holder is the one who started a server over stdio."""
-    token = get_access_token()
-    return "local" if token is None else "token " + json.dumps(principal_components(token))
-
-
-def _refused(text: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
-
-
-def _outcome(end: dict[str, Any]) -> str:
-    """How a task ended, in the words of the audit log."""
-    if end["status"] is not TaskStatus.COMPLETED:
-        return str(end["status"].value)
-    return "error" if end["result"].get("isError") else "ok"
-
-
-def _failure(code: int, text: str, data: Any = None) -> dict[str, Any]:
-    error = {"code": code, "message": text} | ({} if data is None else {"data": data})
-    return {"status": TaskStatus.FAILED, "error": error, "message": text}
-
-
-def _on_the_wire(task: TaskRecord) -> dict[str, Any]:
-    """What every view of a task has."""
-    view: dict[str, Any] = {
-        "taskId": task.id,
-        "status": task.status.value,
-        "createdAt": _iso(task.created),
-        "lastUpdatedAt": _iso(task.updated),
-        "ttlMs": task.expires - task.created,
-        "pollIntervalMs": POLL_MS,
-    }
-    if task.message is not None:
-        view["statusMessage"] = task.message
-    return view
-
-
-def _iso(moment: int) -> str:
-    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -27,8 +27,9 @@ from mcp.types import CallToolResult, InputRequiredResult, Request, RequestParam
 
 from kernelevolve.server import mcp_tasks
 from kernelevolve.server.mcp_server import create_server
-from kernelevolve.server.mcp_tasks import LONG_TOOLS, TASKS, LongTool
+from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool
 from kernelevolve.server.task_store import MOST_OF_A_CALLER, TaskStatus, TaskStore, TaskStoreError
+from kernelevolve.server.task_wire import TASKS
 from kernelevolve.server.tokens import Scope, TokenStore
 from tests.conformance.asking_fixtures import accepted, elicit
 from tests.conformance.content_fixtures import text
