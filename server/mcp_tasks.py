@@ -96,12 +96,14 @@ class Tasks(Extension):
         self._store = TaskStore(state, keep_s)
         self._group: anyio.abc.TaskGroup | None = None
         self._running: dict[str, anyio.CancelScope] = {}
+        self._making = 0
         # Not the threads that tools work in: asking how a task stands must not wait for tasks.
         self._limiter: anyio.CapacityLimiter | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While this is open tasks work; leaving it stops them, and says so in their state."""
+        outer = self._group
         self._limiter = anyio.CapacityLimiter(4)
         try:
             async with anyio.create_task_group() as group:
@@ -109,10 +111,11 @@ class Tasks(Extension):
                 try:
                     yield
                 finally:
-                    self._group = None
+                    self._group = outer
                     group.cancel_scope.cancel()
         finally:
-            self._store.close()
+            if outer is None:
+                self._store.close()
 
     def methods(self) -> Sequence[MethodBinding]:
         """`tasks/get`, `tasks/update`, `tasks/cancel`, for the revisions that know extensions."""
@@ -138,12 +141,15 @@ class Tasks(Extension):
             return await call_next(ctx)
         if self._group is None:
             raise RuntimeError("a task was asked for outside the server's life")
-        if len(self._running) >= MOST_RUNNING:
+        if len(self._running) + self._making >= MOST_RUNNING:
             return refused(f"This server has {MOST_RUNNING} tasks under way, which is all it takes: try again later.")
+        self._making += 1
         try:
             task = await self._threaded(lambda: self._store.create(caller(), params.name))
         except TaskStoreError as error:
             return refused(str(error))
+        finally:
+            self._making -= 1
         scope = anyio.CancelScope()
         self._running[task.id] = scope
         self._group.start_soon(self._work, task, scope, params, ctx, call_next)
@@ -177,8 +183,16 @@ class Tasks(Extension):
                 end = {"status": TaskStatus.CANCELLED} if cancelled else stopped
             with anyio.CancelScope(shield=True):
                 await self._settle(task, end)
-            if self._ended is not None:
-                self._ended(task.tool, outcome(end), time.time() - task.created / 1000)
+            self._tell(task, outcome(end))
+
+    def _tell(self, task: TaskRecord, how: str) -> None:
+        if self._ended is None:
+            return
+        try:
+            self._ended(task.tool, how, time.time() - task.created / 1000)
+        except OSError:
+            # There is no request to fail any more, and other tasks go on.
+            _log.exception("the end of a task of %s could not be written to the audit log", task.tool)
 
     async def _outcome(
         self, task: TaskRecord, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
