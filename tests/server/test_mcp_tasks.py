@@ -18,13 +18,14 @@ from typing import Any, ClassVar, Literal
 import anyio
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client, StdioServerParameters
 from mcp.client.extension import ClaimContext, ClientExtension, ResultClaim
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, InputRequiredResult, Request, RequestParams, Result
 
+from kernelevolve.evaluation.judge.client import stop_warm_host, warm_host
 from kernelevolve.server import mcp_tasks
 from kernelevolve.server.mcp_server import create_server
 from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool
@@ -334,9 +335,16 @@ def talk_http(url: str, token: str, conversation: Conversation) -> Any:
     return anyio.run(run)
 
 
-def test_over_http_tasks_are_their_callers_and_outlive_a_killed_server(warm_state: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def own_state(tmp_path: Path) -> Iterator[Path]:
+    """A state folder whose warm judge is a child of the server, and outlives it when the server is killed."""
+    yield tmp_path / "state"
+    stop_warm_host(tmp_path / "state")
+
+
+def test_over_http_tasks_are_their_callers_and_outlive_a_killed_server(own_state: Path, tmp_path: Path) -> None:
     (tmp_path / "scale.py").write_text(SCALE_TASK)
-    tokens = TokenStore(warm_state)
+    tokens = TokenStore(own_state)
     ada, eve = (tokens.create(name, Scope.EVALUATE)[1] for name in ("ada", "eve"))
 
     async def begin(client: Client) -> tuple[str, str]:
@@ -358,21 +366,38 @@ def test_over_http_tasks_are_their_callers_and_outlive_a_killed_server(warm_stat
     async def both(client: Client) -> tuple[dict[str, Any], dict[str, Any]]:
         return await ask(client, "tasks/get", done), await ask(client, "tasks/get", endless)
 
-    with http_server(warm_state, tmp_path) as (url, process):
+    with http_server(own_state, tmp_path) as (url, process):
         done, endless = talk_http(url, ada, begin)
         # Another caller's task and none at all answer alike.
         assert len(set(talk_http(url, eve, pry))) == 1
         assert talk_http(url, ada, both)[1]["status"] == "working"
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-    with http_server(warm_state, tmp_path) as (url, _process):
+        assert warm_host(own_state) is not None
+    with http_server(own_state, tmp_path) as (url, _process):
         kept, lost = talk_http(url, ada, both)
         assert len(set(talk_http(url, eve, pry))) == 1
-    entries = [json.loads(line) for line in (warm_state / "audit.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (own_state / "audit.jsonl").read_text().splitlines()]
     assert [entry["outcome"] for entry in entries if entry["caller"] == "ada"] == ["task", "ok", "task"]
     assert kept["result"]["structuredContent"]["status"] == "correct"
     assert lost["status"] == "failed"
     assert "call compile_and_verify again" in lost["statusMessage"]
+
+
+def test_over_stdio_a_task_outlives_its_process(warm_state: Path, tmp_path: Path) -> None:
+    command = ["-m", "kernelevolve.server.command_line", "serve", "--state", str(warm_state)]
+    parameters = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ), cwd=tmp_path)
+
+    async def run() -> tuple[dict[str, Any], dict[str, Any]]:
+        async with Client(parameters, extensions=[Declared()]) as client:
+            done = (await call(client)).task_id
+            kept = await until_ended(client, done)
+        async with Client(parameters, extensions=[Declared()]) as client:
+            return kept, await ask(client, "tasks/get", done)
+
+    kept, again = anyio.run(run)
+    assert kept["result"]["structuredContent"]["status"] == "correct"
+    assert again == kept
 
 
 def test_a_wrong_routing_header_is_refused(warm_state: Path, tmp_path: Path) -> None:
