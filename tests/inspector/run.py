@@ -11,8 +11,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from kernelevolve.evaluation.judge.client import start_warm_host, stop_warm_host
 from tests.conformance.run import ConformanceError, node
 
 LAUNCHER = Path("node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js")
@@ -39,11 +42,21 @@ def look(folder: Path, state: Path, era: str, method: str, key: str, strict: boo
     return None if listed else f"{method}, {era}: nothing was listed"
 
 
+@contextmanager
+def warm(state: Path) -> Iterator[None]:
+    """A warm judge that the servers find: the Inspector ends each of them before one of its own would be up."""
+    start_warm_host(state)
+    try:
+        yield
+    finally:
+        stop_warm_host(state)
+
+
 def main() -> int:
     """Ask all; 1 if anything is wrong."""
     folder = Path(sys.argv[1]).resolve()
     wrong = []
-    with tempfile.TemporaryDirectory(prefix="inspector-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="inspector-") as scratch, warm(Path(scratch)):
         for era in ("legacy", "modern"):
             for method, key, strict in ASKED:
                 wrong.append(look(folder, Path(scratch), era, method, key, strict))
