@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check corpus view bench-gpu bench-gpu-search bench-gpu-profiles clean
+.PHONY: install demo test check corpus view bench-gpu bench-gpu-search bench-gpu-profiles conformance inspect clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +30,22 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/checks/static.py
 
+# The official conformance suite of the protocol, in both eras, and what else needs Node.js. The packages bring their
+# own Node.js; npm, of any version, must be there.
+.tools/%/.installed: tests/%/package.json tests/%/package-lock.json
+	@command -v npm >/dev/null || \
+	  { echo "npm is needed to install $*: install Node.js, of any version, then try again."; exit 1; }
+	@mkdir -p $(@D) && cp tests/$*/package.json tests/$*/package-lock.json tests/$*/.npmrc $(@D)
+	npm install --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
+conformance: install .tools/conformance/.installed
+	$(BIN)/python -m tests.conformance.run .tools/conformance
+
+# The MCP Inspector lists the tools of `kernelevolve serve`, strictly, in both eras.
+inspect: install .tools/inspector/.installed
+	$(BIN)/python -m tests.inspector.run .tools/inspector
+
 # Check the documents of the knowledge base and make the vectors of new text.
 corpus: install
 	$(BIN)/python -m kernelevolve.knowledge.corpus
@@ -53,4 +69,4 @@ bench-gpu-profiles: view
 	PYTHONPATH=$(CURDIR)/.view:$$PYTHONPATH $(PYTHON) benchmarks/profiles_on_gpu.py $(BENCH_ARGUMENTS)
 
 clean:
-	rm -rf $(VENV) .view build *.egg-info demo
+	rm -rf $(VENV) .tools .view build *.egg-info demo

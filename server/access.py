@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -110,32 +110,27 @@ class Guard(ServerMiddleware[Any]):
         if ctx.method != "tools/call":
             if foreign is not None:
                 raise MCPError(code=INVALID_PARAMS, message=str(foreign))
-            try:
-                return await call_next(ctx)
-            except ValueError as error:
-                if ctx.method != "prompts/get":
-                    raise
-                # The SDK takes an unknown prompt, or one without an argument, for its own failure.
-                raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
+            return await call_next(ctx)
         name = str((ctx.params or {}).get("name", ""))
+        asked = list(searches_in(ctx.method, ctx.params or {}))
         if not self._may(name):
             wanted = TOOL_SCOPES.get(name, Scope.ADMIN)
-            self._note(ctx, "refused", 0.0)
+            self.note(name, "refused", 0.0, asked)
             text = f"{name} needs the scope {wanted.value!r}; {self._why()}"
             return Refusal(content=[TextContent(type="text", text=text)], is_error=True)
         if foreign is not None:
             theirs = isinstance(foreign, ForeignSearchError)
-            self._note(ctx, "refused" if theirs else "error", 0.0)
+            self.note(name, "refused" if theirs else "error", 0.0, asked)
             kind = Refusal if theirs else CallToolResult
             return kind(content=[TextContent(type="text", text=str(foreign))], is_error=True)
         began = time.monotonic()
         outcome = "failed"
         try:
-            result = _within_limit(await call_next(ctx))
+            result = within_limit(await call_next(ctx))
             outcome = outcome_of(result)
             return result
         finally:
-            self._note(ctx, outcome, time.monotonic() - began)
+            self.note(name, outcome, time.monotonic() - began, asked)
 
     async def _foreign(self, ctx: ServerRequestContext[Any, Any]) -> SearchError | None:
         """Why a message may not be served, where it names a search that its caller does not have."""
@@ -169,16 +164,24 @@ class Guard(ServerMiddleware[Any]):
             return f"this server was started for {self._most.value!r} alone (--read-only)."
         return f"this token has {_scope_of_caller().value!r}. Ask for a token with a wider scope."
 
-    def _note(self, ctx: ServerRequestContext[Any, Any], outcome: str, seconds: float) -> None:
+    def note(self, tool: str, outcome: str, seconds: float, asked: Iterable[str] = ()) -> None:
+        """Write down what came of a call of the present caller.
+
+        Args:
+            tool: which tool.
+            outcome: `ok`, `error` (an answer that says what went wrong), `refused`, `failed`, `task` (its end gets a
+                line of its own), `cancelled`.
+            seconds: how long it took.
+            asked: searches that the call named.
+        """
         if self._audit is None:
             return
-        caller, params = get_access_token(), ctx.params or {}
-        asked = [search_id[:40] for search_id in islice(dict.fromkeys(searches_in(ctx.method, params)), _MOST_NOTED)]
+        caller = get_access_token()
         entry = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "caller": caller.client_id if caller is not None else "local",
-            "tool": str(params.get("name", ""))[:100],
-            "searches": asked,
+            "tool": tool[:100],
+            "searches": [search_id[:40] for search_id in islice(dict.fromkeys(asked), _MOST_NOTED)],
             "outcome": outcome,
             "seconds": round(seconds, 3),
         }
@@ -192,28 +195,33 @@ class Guard(ServerMiddleware[Any]):
                 os.close(descriptor)
 
 
-def _within_limit(result: HandlerResult) -> HandlerResult:
+def within_limit(result: HandlerResult) -> HandlerResult:
     """A tool's answer with its texts cut to `TEXT_LIMIT` characters together, whatever wrote them: errors too."""
-    if isinstance(result, dict):
-        # The value that goes on the wire, as older protocols have it.
+    if isinstance(result, dict) and isinstance(result.get("content"), list):
+        # The value that goes on the wire.
         room, content = TEXT_LIMIT, []
-        for block in result.get("content") or []:
+        for block in result["content"]:
             if block.get("type") == "text":
                 block = {**block, "text": shorten(block["text"], room)}
                 room -= len(block["text"])
             content.append(block)
         return {**result, "content": content}
     if isinstance(result, CallToolResult):
-        wire = _within_limit({"content": [block.model_dump(by_alias=True) for block in result.content]})
+        wire = within_limit({"content": [block.model_dump(by_alias=True) for block in result.content]})
         return result.model_copy(update={"content": CallToolResult.model_validate(wire).content})
     return result
 
 
 def outcome_of(result: HandlerResult) -> str:
-    """`ok`, `refused` by the guard, or `error` where the tool says so. Past its handler a result is a plain dict."""
+    """`ok`, `refused` by the guard, `error` where the tool says so, `task` where the end is still to come.
+
+    Past its handler a result is a plain dict.
+    """
     if isinstance(result, Refusal):
         return "refused"
     if isinstance(result, dict):
+        if result.get("resultType") == "task":
+            return "task"
         return "error" if result.get("isError") else "ok"
     return "error" if isinstance(result, CallToolResult) and result.is_error else "ok"
 

@@ -1,4 +1,4 @@
-"""The MCP side of the knowledge base: two tools, documents as resources, completion of their names."""
+"""The MCP side of the knowledge base: two tools, documents as resources."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server import MCPServer
-from mcp.types import CallToolResult, Completion, ResourceTemplateReference, ToolAnnotations
+from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field
 
 from kernelevolve.knowledge.answer import KnowledgeAnswer
 from kernelevolve.knowledge.pattern import PatternText, StoredPattern
-from kernelevolve.knowledge.vocabulary import PLATFORM_PARENTS, TOPICS
+from kernelevolve.knowledge.vocabulary import TOPICS
 from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, result
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _WARM_UP_AFTER_S = 1.0
 _DOCUMENT = "knowledge://{+path}"
 _SECTION = "knowledge://{+path}#{section}"
 _SHELF = "knowledge://platforms/{platform}/{topic}"
-_MOST_COMPLETIONS = 100
 
 Kinds = list[Literal["constraint", "guidance", "hardware", "sample", "pattern"]]
 
@@ -132,25 +131,6 @@ def add_knowledge_tools(server: MCPServer[Any], base: GetBase, store: Callable[[
     async def section_resource(path: str, section: str) -> str:
         """One section with its document's sources."""
         return await read_in_thread(lambda: base().read(f"{path}#{section}"))
-
-    @server.completion()  # type: ignore[no-untyped-call]
-    async def complete(ref: Any, argument: Any, context: Any) -> Completion | None:
-        if not isinstance(ref, ResourceTemplateReference) or ref.uri not in (_DOCUMENT, _SHELF):
-            return None
-        names = await in_thread(lambda: _names(base(), argument.name))
-        fitting = [name for name in names if argument.value.lower() in name]
-        fitting.sort(key=lambda name: (not name.startswith(argument.value.lower()), name))
-        shown = fitting[:_MOST_COMPLETIONS]
-        return Completion(values=shown, total=len(fitting), has_more=len(fitting) > len(shown))
-
-
-def _names(base: KnowledgeBase, argument: str) -> list[str]:
-    base.open()
-    if argument == "platform":
-        return sorted({*PLATFORM_PARENTS, *base.store.platforms()})
-    if argument == "topic":
-        return sorted(TOPICS)
-    return sorted(base.store.content_hashes())
 
 
 def _shelf(base: KnowledgeBase, platform: str, topic: str) -> str:

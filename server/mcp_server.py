@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,10 +20,13 @@ from kernelevolve.evaluation.platform import Availability
 from kernelevolve.evaluation.version import VERSION
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.server.access import Authentication, Guard
+from kernelevolve.server.mcp_completions import add_completions
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
+from kernelevolve.server.mcp_requests import CACHE_HINTS, PromptRequests
 from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, reporter, result
+from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool, Tasks, TaskSubscriptions
 from kernelevolve.server.observation import Observation
 from kernelevolve.server.ownership import caller
 from kernelevolve.server.settings import open_store, synthesizer_for
@@ -73,6 +76,7 @@ def create_server(
     workspace: Path | None = None,
     auth: Authentication | None = None,
     metrics: Metrics | None = None,
+    long_tools: Mapping[str, LongTool] = LONG_TOOLS,
 ) -> MCPServer[Any]:
     """The server with its tools.
 
@@ -82,9 +86,12 @@ def create_server(
         workspace: the only folder whose tasks are taken; see `JudgePool`.
         auth: how callers prove who they are; None where they started the server themselves.
         metrics: counts what is done; None where nobody asks for figures.
+        long_tools: which tools become tasks for clients that declared the extension.
     """
     pool = JudgePool(state, workspace)
     shelf = _Shelf(state)
+    guard = Guard(most, state / "audit.jsonl" if auth is not None else None, shelf.store)
+    tasks = Tasks(state, long_tools, guard.note)
     if metrics is not None:
         metrics.watch(pool, shelf.store)
     base = base_when_needed(state)
@@ -97,7 +104,8 @@ def create_server(
         warming.start()
         loading = warm_up_later(base)
         try:
-            yield
+            async with tasks.running():
+                yield
         finally:
             loading.cancel()
             loading.join()
@@ -111,9 +119,8 @@ def create_server(
         name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan,
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
-        middleware=[
-            Observation(metrics), Guard(most, state / "audit.jsonl" if auth is not None else None, shelf.store),
-        ],
+        extensions=[tasks], cache_hints=CACHE_HINTS,
+        middleware=[Observation(metrics), guard, TaskSubscriptions()],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
 
@@ -158,6 +165,8 @@ def create_server(
     add_knowledge_tools(server, base, shelf.store)
     add_profile_tools(server, pool, base, shelf.store)
     add_prompts(server)
+    server.middleware.append(PromptRequests(server))
+    add_completions(server, state, base, shelf.store)
     return server
 
 

@@ -41,6 +41,16 @@ def may_see(name: str, scope: Scope, search: SearchRecord) -> bool:
     return scope is Scope.ADMIN or search.shared or search.owner == name
 
 
+def sees_everything() -> bool:
+    """Whether the present caller may see what belongs to others."""
+    return scope_of(get_access_token()) is Scope.ADMIN
+
+
+def seen_by_caller(search: SearchRecord) -> bool:
+    """`may_see` of the present caller."""
+    return may_see(caller(), scope_of(get_access_token()), search)
+
+
 def searches_in(method: str, params: Mapping[str, Any]) -> Iterator[str]:
     """Ids of the searches that a message names, whether they exist or not.
 

@@ -154,6 +154,14 @@ def test_a_tool_out_of_scope_is_refused_with_what_is_needed(served: Served) -> N
     assert mine[-2:] == [("read", "refused"), ("evaluate", "ok")]
 
 
+def test_an_answer_that_says_what_went_wrong_is_audited_as_one(served: Served) -> None:
+    arguments = {"task": "none.py", "source": SCALE_CPP, "language": "cpp", "timed_calls": 0}
+    answer = talk(served, served.tokens["search"], lambda client: client.call_tool("compile_and_verify", arguments))
+    assert answer.is_error
+    last = json.loads((served.state / "audit.jsonl").read_text().splitlines()[-1])
+    assert (last["caller"], last["outcome"]) == ("search", "error")
+
+
 @pytest.mark.parametrize("task", ["/etc/passwd", "../scale.py", "~/x.py", "/nowhere/at/all.py", SCALE_TASK])
 def test_tasks_outside_the_workspace_are_refused_alike(served: Served, task: str) -> None:
     arguments = {"task": task, "source": SCALE_CPP, "language": "cpp", "timed_calls": 0}
