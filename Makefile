@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check corpus view bench-gpu bench-gpu-search bench-gpu-profiles clean
+.PHONY: install demo test check manifests clients corpus view bench-gpu bench-gpu-search bench-gpu-profiles clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,20 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/checks/static.py
+
+# The files that registries, bundles and plug-ins read, and docs/clients.md, from the version and the table of clients.
+manifests: install
+	$(BIN)/python -m kernelevolve.server.manifests
+
+# Real clients against the real server: installs them with npm (1.1 GB) into .tools/clients, which needs Node 20 or newer.
+clients: install .tools/clients/.installed
+	$(BIN)/pytest tests/clients
+
+.tools/clients/.installed: tests/clients/package.json
+	@mkdir -p $(@D)
+	cp $< $(@D)/package.json
+	cd $(@D) && npm install --no-package-lock --no-audit --no-fund
+	@touch $@
 
 # Check the documents of the knowledge base and make the vectors of new text.
 corpus: install
