@@ -41,12 +41,22 @@ class Desk:
 
     def run(self, *words: object, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command as this user, without anything of the environment that the tests run in."""
-        path = os.pathsep.join([str(self.server.parent), str(TOOLS), os.environ["PATH"]])
-        environment = {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", "NO_COLOR": "1", **_QUIET, **variables}
+        environment = self._environment(variables)
         return subprocess.run(
             [str(word) for word in words], cwd=self.project, env=environment, capture_output=True, text=True,
             timeout=240, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a command that is talked to."""
+        return subprocess.Popen(
+            words, cwd=self.project, env=self._environment(variables), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def _environment(self, variables: dict[str, str]) -> dict[str, str]:
+        path = os.pathsep.join([str(self.server.parent), str(TOOLS), os.environ["PATH"]])
+        return {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", "NO_COLOR": "1", **_QUIET, **variables}
 
     def succeed(self, *words: object, **variables: str) -> str:
         """The same, for what must not fail; returns all that was printed."""
