@@ -164,7 +164,8 @@ CLIENTS: tuple[Client, ...] = (
         key="gemini", title="Gemini CLI", servers_key="mcpServers", user_file="~/.gemini/settings.json",
         project_file=".gemini/settings.json", documentation="https://geminicli.com/docs/tools/mcp-server",
         checked="running it (tests/clients)", traces=("~/.gemini",), executables=("gemini",),
-        remote_fields={"type": "http"}, afterwards="Start a new session; /mcp shows the server.",
+        remote_fields={"type": "http"},
+        afterwards="Start a new session: it starts servers in trusted folders only; /mcp shows them.",
     ),
     Client(
         key="junie", title="JetBrains Junie", servers_key="mcpServers", user_file="~/.junie/mcp/mcp.json",
