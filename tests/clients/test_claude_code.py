@@ -37,14 +37,13 @@ def test_it_connects_over_stdio_and_lists_the_tools(desk: Desk, tool_names: list
     assert all("not_json" not in one["message"] for one in recorder.messages(desk.log)), "stray output on stdout"
 
 
-def test_it_connects_from_the_file_of_a_project(desk: Desk, tool_names: list[str]) -> None:
+def test_it_finds_the_file_of_a_project_and_asks_before_it_starts_anything(desk: Desk) -> None:
     desk.install("claude-code", "--scope", "project", "--command", desk.server)
-    settings = desk.project / ".claude" / "settings.local.json"
-    settings.parent.mkdir()
-    settings.write_text(json.dumps({"enabledMcpjsonServers": [NAME]}))
-    assert (desk.project / ".mcp.json").is_file()
     said = desk.succeed("claude", "mcp", "get", NAME)
-    assert ".mcp.json" in said
+    assert "Project config" in said
+    assert "Pending approval" in said
+    assert str(desk.server) in said
+    assert recorder.messages(desk.log) == []
 
 
 def test_it_connects_over_http_with_a_token_from_the_environment(
