@@ -49,17 +49,17 @@ in no file, where the client can do that. All paths are those on Linux.
 _PLUGINS = f"""\
 ## Plug-ins and bundles
 
-From a checkout; all expect `kernelevolve` on the PATH.
+From a checkout. The plug-ins start `kernelevolve`, so it has to be on the PATH of the client.
 
 ```console
 $ claude plugin marketplace add /path/to/checkout    # the server, and a skill that teaches the way of a search
 $ claude plugin install {NAME}@{NAME}
 $ gemini extensions link /path/to/checkout
-$ npx @anthropic-ai/mcpb pack . {NAME}.mcpb          # a bundle for hosts that run Python with uv
 ```
 
-Cursor reads `.cursor-plugin/plugin.json`, which has not been tried there. `server.json` is the entry for the MCP
-registry, where clients find the package on PyPI once it is published there.
+Cursor reads `.cursor-plugin/plugin.json`, which has not been tried there. `npx @anthropic-ai/mcpb pack . {NAME}.mcpb`
+makes a bundle for hosts that run Python servers with uv; it fetches PyTorch at its first start. `server.json` is the
+entry for the MCP registry, which finds the package once it is on PyPI.
 """
 
 
