@@ -40,7 +40,7 @@ def install(
         typer.Option(help="With --http: environment variable with the token. Default: KERNELEVOLVE_TOKEN."),
     ] = None,
     command: Annotated[
-        Path | None, typer.Option(help="Program that the client starts. Default: this installation's kernelevolve.")
+        str | None, typer.Option(help="Program that the client starts. Default: this installation's kernelevolve.")
     ] = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
@@ -59,10 +59,16 @@ def install(
     with _client_errors(as_json):
         if client is None:
             found = overview()
-            print_json(found) if as_json else Console().print(overview_view(found))
+            if as_json:
+                print_json(found)
+            else:
+                Console().print(overview_view(found))
             return
         value, view, refused = run_install(client, write, scope, _server(http, token_variable, command, state))
-    print_json(value) if as_json else Console().print(view, soft_wrap=True)
+    if as_json:
+        print_json(value)
+    else:
+        Console().print(view, soft_wrap=True)
     if refused:
         stderr_console().print(refused, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(ExitCode.UNSUPPORTED)
@@ -102,7 +108,7 @@ def overview_view(entries: list[dict[str, Any]]) -> RenderableType:
     words = {True: "yes", False: "no", None: "can't tell: comments in it, or not readable"}
     for entry in sorted(entries, key=lambda entry: not entry["found"]):
         known = "–" if entry["file"] is None else words[entry["registered"]]
-        rows.add_row(entry["client"], "yes" if entry["found"] else "no", known, entry["file"] or "a dialog")
+        rows.add_row(entry["client"], "yes" if entry["found"] else "no", known, Text(entry["file"] or "a dialog"))
     return Group(rows, Text("kernelevolve install CLIENT shows what would be written, --write writes it.", style="dim"))
 
 
@@ -122,6 +128,7 @@ def run_install(key: str, write: bool, scope: str, server: Server) -> tuple[dict
         ClientError: there is no such client, or it does not take such a server.
     """
     from kernelevolve.server import client_files, client_links, clients
+    from kernelevolve.server.client_files import Change
 
     client = clients.get_client(key)
     path = clients.place(client, scope, os.environ, Path.home(), Path.cwd())
@@ -133,9 +140,8 @@ def run_install(key: str, write: bool, scope: str, server: Server) -> tuple[dict
             made = client_files.plan(path, client, server)
         except clients.ClientError as error:
             refused = str(error)
-    written, kept = write and made is not None, None
-    if write and made is not None:
-        kept = client_files.write(made)
+    written = write and made is not None and made.change is not Change.NONE
+    kept = client_files.write(made) if written and made is not None else None
     value = {
         "client": client.key,
         "file": None if path is None else str(path),
@@ -147,20 +153,24 @@ def run_install(key: str, write: bool, scope: str, server: Server) -> tuple[dict
         "entry": clients.entry(client, server),
         "command_line": client_links.command_line(client, server, scope),
         "links": client_links.links(client, server),
-        "notes": _notes(client, server),
+        "notes": _notes(client, server, scope),
         "checked": client.checked,
     }
     return value, _view(value, client, written), refused if write else ""
 
 
 def _view(value: dict[str, Any], client: Client, written: bool) -> RenderableType:
-    state = {"create": "does not exist yet", "add": "the server is not in it", "update": "holds an older entry"}
+    states = {
+        "create": "does not exist yet",
+        "add": "the server is not in it",
+        "update": "holds another entry of the server",
+        "none": "says so already",
+        None: "by hand",
+    }
     change = value["change"]
-    if written:
-        head = "nothing to do: it says so already" if change == "none" else f"written; the old file is {value['kept']}"
-        head = "written" if change == "create" else head
-    else:
-        head = state.get(change, "says so already" if change == "none" else "by hand")
+    head = (
+        states[change] if not written else f"written; the old file is {value['kept']}" if value["kept"] else "written"
+    )
     lines = [Text.assemble((client.title, "bold"), f"  {value['file'] or 'a dialog'}: {head}"), Text(value["snippet"])]
     lines += [Text(f"or: {shlex.join(value['command_line'])}")] if value["command_line"] else []
     lines += [Text(f"or: {link}") for link in value["links"]]
@@ -170,7 +180,7 @@ def _view(value: dict[str, Any], client: Client, written: bool) -> RenderableTyp
     return Group(*lines, *(Text(note, style="dim") for note in notes))
 
 
-def _notes(client: Client, server: Server) -> list[str]:
+def _notes(client: Client, server: Server, scope: str) -> list[str]:
     from kernelevolve.server.clients import RemoteServer, Token
 
     notes = []
@@ -179,10 +189,16 @@ def _notes(client: Client, server: Server) -> list[str]:
             notes.append(f"{client.title} reads {server.token_variable} from the environment that it is started in.")
         if server.exposed:
             notes.append("The token crosses the network unencrypted: put a TLS proxy in front and use https.")
+        return notes
+    if scope == "project" and "/" in server.command:
+        notes.append("The path is this machine's. To share the file, give a name on the PATH: --command kernelevolve.")
+    settings = sorted(name for name in os.environ if name.startswith("KERNELEVOLVE_") and name != "KERNELEVOLVE_STATE")
+    if settings:
+        notes.append(f"Set here, and unknown to a client that is started elsewhere: {', '.join(settings)}.")
     return notes
 
 
-def _server(http: str | None, token_variable: str | None, command: Path | None, state: Path | None) -> Server:
+def _server(http: str | None, token_variable: str | None, command: str | None, state: Path | None) -> Server:
     """What the client is to reach, as the options say."""
     from kernelevolve.server.clients import TOKEN_VARIABLE, ClientError, LocalServer, RemoteServer
 
@@ -195,7 +211,9 @@ def _server(http: str | None, token_variable: str | None, command: Path | None, 
         found = shutil.which(command)
         if found is None:
             raise ClientError(f"{command} is not a program that can be run. Give its path, or leave --command out.")
-        return LocalServer(str(Path(found).parent.resolve() / Path(found).name), args)
+        # A name stays a name, for files that are shared; a path has to hold from any folder.
+        path = Path(found).parent.resolve() / Path(found).name
+        return LocalServer(str(path) if "/" in command else command, args)
     own = Path(sys.executable).parent / "kernelevolve"
     if own.is_file():
         return LocalServer(str(own), args)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from click.testing import Result
 from mcp import Client, StdioServerParameters
+from typer.testing import CliRunner
 
 from kernelevolve.server.clients import CLIENTS, NAME
+from kernelevolve.server.command_line import app
 from kernelevolve.server.exit_codes import ExitCode
 
 
@@ -25,18 +27,17 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def install(home: Path, *words: object, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    path = f"{home}/bin:/usr/bin:/bin"
-    environment = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "COLUMNS": "80", **variables}
-    line = [sys.executable, "-m", "kernelevolve.server.command_line", "install", *map(str, words)]
-    return subprocess.run(
-        line, capture_output=True, text=True, timeout=120, check=False, cwd=cwd or home, env=environment
-    )
+def install(home: Path, *words: object, cwd: Path | None = None, **variables: str) -> Result:
+    """Run the command in this process, as a user with this home and nothing else in the environment."""
+    clean = dict.fromkeys((name for name in os.environ if name.startswith(("KERNELEVOLVE_", "XDG_", "CODEX_"))), None)
+    settings = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin", "COLUMNS": "80", "NO_COLOR": "1", **variables}
+    with contextlib.chdir(cwd or home):
+        return CliRunner().invoke(app, ["install", *map(str, words)], env={**clean, **settings})
 
 
 def succeed(home: Path, *words: object, **more: Any) -> Any:
     done = install(home, *words, "--json", **more)
-    assert done.returncode == ExitCode.OK, done.stderr
+    assert done.exit_code == ExitCode.OK, done.stderr
     return json.loads(done.stdout)
 
 
@@ -99,8 +100,34 @@ def test_a_project_has_a_file_of_its_own(home: Path, tmp_path: Path) -> None:
     assert NAME in json.loads((project / ".mcp.json").read_text())["mcpServers"]
     assert list(home.iterdir()) == []
     refused = install(home, "windsurf", "--scope", "project")
-    assert refused.returncode == ExitCode.USAGE
+    assert refused.exit_code == ExitCode.USAGE
     assert "no configuration of a project" in refused.stderr
+
+
+def test_a_shared_file_can_hold_a_name_instead_of_a_path(home: Path) -> None:
+    own = succeed(home, "cursor", "--scope", "project")
+    assert any("--command kernelevolve" in note for note in own["notes"])
+    (home / "bin").mkdir()
+    (home / "bin" / "kernelevolve").write_text("#!/bin/sh\n")
+    (home / "bin" / "kernelevolve").chmod(0o755)
+    named = succeed(home, "cursor", "--scope", "project", "--command", "kernelevolve")
+    assert (named["entry"]["command"], named["notes"]) == ("kernelevolve", [])
+    there = succeed(home, "cursor", "--command", "./kernelevolve", cwd=home / "bin")
+    assert there["entry"]["command"] == str(home / "bin" / "kernelevolve")
+
+
+def test_settings_that_a_client_will_not_see_are_named(home: Path) -> None:
+    notes = succeed(home, "cursor", KERNELEVOLVE_EMBEDDER_KEY="kev_secret")["notes"]
+    assert any("KERNELEVOLVE_EMBEDDER_KEY" in note for note in notes)
+    assert not any("kev_secret" in note for note in notes)
+
+
+def test_writing_twice_changes_nothing_and_says_so(home: Path) -> None:
+    succeed(home, "cursor", "--write")
+    again = succeed(home, "cursor", "--write")
+    assert (again["change"], again["written"], again["kept"]) == ("none", False, None)
+    assert "says so already" in install(home, "cursor", "--write").stdout
+    assert [path.name for path in (home / ".cursor").iterdir()] == ["mcp.json"]
 
 
 def test_over_http_the_token_is_named_and_never_written(home: Path) -> None:
@@ -123,16 +150,16 @@ def test_a_file_with_comments_is_left_and_the_snippet_printed(home: Path) -> Non
     path.parent.mkdir(parents=True)
     path.write_text('// mine\n{"theme": "One"}\n')
     done = install(home, "zed", "--write")
-    assert done.returncode == ExitCode.UNSUPPORTED
+    assert done.exit_code == ExitCode.UNSUPPORTED
     assert "line 1" in done.stderr
     assert '"context_servers"' in done.stdout
     assert path.read_text() == '// mine\n{"theme": "One"}\n'
-    assert install(home, "zed").returncode == ExitCode.OK, "looking is no failure"
+    assert install(home, "zed").exit_code == ExitCode.OK, "looking is no failure"
 
 
 def test_a_client_that_would_need_the_token_itself_is_left_to_the_user(home: Path) -> None:
     done = install(home, "zed", "--write", "--http", "https://a.example/mcp")
-    assert done.returncode == ExitCode.UNSUPPORTED
+    assert done.exit_code == ExitCode.UNSUPPORTED
     assert "variables" in done.stderr
     assert list(home.iterdir()) == []
 
@@ -153,7 +180,7 @@ def test_a_client_that_would_need_the_token_itself_is_left_to_the_user(home: Pat
 )
 def test_bad_input_says_what_to_do(home: Path, words: list[str], said: str) -> None:
     done = install(home, *words)
-    assert done.returncode == ExitCode.USAGE
+    assert done.exit_code == ExitCode.USAGE
     assert said in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
     assert list(home.iterdir()) == []
@@ -161,5 +188,5 @@ def test_bad_input_says_what_to_do(home: Path, words: list[str], said: str) -> N
 
 def test_a_failure_is_json_where_json_was_asked_for(home: Path) -> None:
     done = install(home, "emacs", "--json")
-    assert done.returncode == ExitCode.USAGE
+    assert done.exit_code == ExitCode.USAGE
     assert "emacs" in json.loads(done.stdout)["summary"]
