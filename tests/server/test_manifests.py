@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,26 @@ def test_the_registry_entry_keeps_the_registry_s_rules(made: dict[str, str]) -> 
     for variable in package["environmentVariables"]:
         assert set(variable) <= {"name", "description", "format", "isRequired", "isSecret", "default", "value"}
         assert variable["format"] in ("string", "number", "boolean", "filepath")
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    """skillsaw: the registry's published schema, plug-ins and marketplaces of Claude Code and Cursor, skills."""
+    command = [Path(sys.executable).parent / "skillsaw", "lint", "--strict", "--no-plugins", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_linter_that_knows_the_published_schemas_accepts_all(made: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(ROOT / manifests.PLUGIN, tmp_path / manifests.PLUGIN)
+    for path, text in made.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    accepted = lint(tmp_path)
+    assert accepted.returncode == 0, accepted.stdout
+    assert "agentskills, cursor-plugin, marketplace, mcp-registry" in accepted.stdout, "it found everything"
+    (tmp_path / "server.json").write_text(made["server.json"].replace('"stdio"', '"studio"'))
+    refused = lint(tmp_path)
+    assert refused.returncode != 0
+    assert "packages[0].transport.type" in refused.stdout
 
 
 def test_the_bundle_starts_what_it_holds_and_names_the_server_s_tools(made: dict[str, str]) -> None:
