@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kernelevolve.server.client_links import command_line
-from kernelevolve.server.clients import NAME, LocalServer, RemoteServer, get_client
+from kernelevolve.server.clients import NAME, LocalServer, RemoteServer, Server, get_client
 from kernelevolve.server.manifests import PLUGIN
 from tests.clients import recorder
 from tests.clients.conftest import ROOT, VARIABLE, Desk, Remote, authorizations
@@ -24,6 +24,13 @@ def claude(client_program: Callable[[str], str]) -> str:
 
 def servers(desk: Desk) -> Any:
     return json.loads((desk.home / ".claude.json").read_text())["mcpServers"]
+
+
+def words(server: Server) -> tuple[str, ...]:
+    """`claude mcp add …`, as `install` shows it."""
+    made = command_line(get_client("claude-code"), server)
+    assert made is not None
+    return made
 
 
 def connected(said: str) -> bool:
@@ -62,19 +69,21 @@ def test_a_wrong_token_lists_nothing(desk: Desk, remote: Remote) -> None:
     assert recorder.tool_names(desk.log) == []
 
 
-@pytest.mark.parametrize(
-    "server", [LocalServer("/opt/bin/kernelevolve"), RemoteServer("http://127.0.0.1:8770/mcp", VARIABLE)]
-)
-def test_its_own_command_writes_what_install_writes(desk: Desk, server: LocalServer | RemoteServer) -> None:
-    words = command_line(get_client("claude-code"), server)
-    assert words is not None
-    desk.succeed(*words)
+def test_its_own_command_writes_what_install_writes_and_connects(desk: Desk) -> None:
+    desk.succeed(*words(LocalServer(str(desk.server))))
     by_claude = servers(desk)
-    if isinstance(server, LocalServer):
-        desk.install("claude-code", "--command", desk.server)
-        by_claude[NAME]["command"] = str(desk.server)
-    else:
-        desk.install("claude-code", "--http", server.url, "--token-variable", VARIABLE)
+    assert connected(desk.succeed("claude", "mcp", "list"))
+    desk.succeed("claude", "mcp", "remove", NAME)
+    desk.install("claude-code", "--command", desk.server)
+    assert servers(desk) == by_claude
+
+
+def test_over_http_its_own_command_writes_what_install_writes_and_connects(desk: Desk, remote: Remote) -> None:
+    desk.succeed(*words(RemoteServer(remote.url, VARIABLE)))
+    by_claude = servers(desk)
+    assert connected(desk.succeed("claude", "mcp", "list", **{VARIABLE: remote.token}))
+    desk.succeed("claude", "mcp", "remove", NAME)
+    desk.install("claude-code", "--http", remote.url, "--token-variable", VARIABLE)
     assert servers(desk) == by_claude
 
 

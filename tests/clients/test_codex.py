@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kernelevolve.server.client_links import command_line
-from kernelevolve.server.clients import NAME, LocalServer, RemoteServer, get_client
+from kernelevolve.server.clients import NAME, LocalServer, RemoteServer, Server, get_client
 from tests.clients import recorder
 from tests.clients.conftest import VARIABLE, Desk, Remote, authorizations
 
@@ -27,6 +27,13 @@ def codex(client_program: Callable[[str], str]) -> str:
 
 def servers(desk: Desk) -> Any:
     return tomllib.loads((desk.home / ".codex" / "config.toml").read_text())["mcp_servers"]
+
+
+def words(server: Server) -> tuple[str, ...]:
+    """`codex mcp add …`, as `install` shows it."""
+    made = command_line(get_client("codex"), server)
+    assert made is not None
+    return made
 
 
 def status(desk: Desk, **variables: str) -> dict[str, Any]:
@@ -82,18 +89,19 @@ def test_a_wrong_token_lists_nothing(desk: Desk, remote: Remote) -> None:
     assert recorder.tool_names(desk.log) == []
 
 
-@pytest.mark.parametrize(
-    "server", [LocalServer("/opt/bin/kernelevolve"), RemoteServer("http://127.0.0.1:8770/mcp", VARIABLE)]
-)
-def test_its_own_command_writes_what_install_writes(desk: Desk, server: LocalServer | RemoteServer) -> None:
-    words = command_line(get_client("codex"), server)
-    assert words is not None
-    desk.succeed(*words)
+def test_its_own_command_writes_what_install_writes_and_connects(desk: Desk, tool_names: list[str]) -> None:
+    desk.succeed(*words(LocalServer(str(desk.server))))
     by_codex = servers(desk)
-    (desk.home / ".codex" / "config.toml").unlink()
-    if isinstance(server, LocalServer):
-        desk.install("codex", "--command", desk.server)
-        by_codex[NAME]["command"] = str(desk.server)
-    else:
-        desk.install("codex", "--http", server.url, "--token-variable", VARIABLE)
+    assert set(status(desk)[NAME]["tools"]) == set(tool_names)
+    desk.succeed("codex", "mcp", "remove", NAME)
+    desk.install("codex", "--command", desk.server)
+    assert servers(desk) == by_codex
+
+
+def test_over_http_its_own_command_writes_what_install_writes(desk: Desk) -> None:
+    url = "http://127.0.0.1:8770/mcp"
+    desk.succeed(*words(RemoteServer(url, VARIABLE)))
+    by_codex = servers(desk)
+    desk.succeed("codex", "mcp", "remove", NAME)
+    desk.install("codex", "--http", url, "--token-variable", VARIABLE)
     assert servers(desk) == by_codex
