@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check corpus view bench-gpu bench-gpu-search bench-gpu-profiles conformance inspect clean
+.PHONY: install demo test check conformance inspect manifests clients corpus view bench-gpu bench-gpu-search \
+	bench-gpu-profiles clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +46,20 @@ conformance: install .tools/conformance/.installed
 # The MCP Inspector lists the tools of `kernelevolve serve`, strictly, in both eras.
 inspect: install .tools/inspector/.installed
 	$(BIN)/python -m tests.inspector.run .tools/inspector
+
+# The files that registries, bundles and plug-ins read, and docs/clients.md, from the version and the table of clients.
+manifests: install
+	$(BIN)/python -m kernelevolve.server.manifests
+
+# Real clients against the real server: installs them with npm (1.1 GB) into .tools/clients, which needs Node 20 or newer.
+clients: install .tools/clients/.installed
+	$(BIN)/pytest tests/clients
+
+.tools/clients/.installed: tests/clients/package.json
+	@mkdir -p $(@D)
+	cp $< $(@D)/package.json
+	cd $(@D) && npm install --no-package-lock --no-audit --no-fund
+	@touch $@
 
 # Check the documents of the knowledge base and make the vectors of new text.
 corpus: install

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from kernelevolve.server.command_options import JsonFlag, StateOption, print_json, reported
+from kernelevolve.server.commands.install import install
 from kernelevolve.server.exit_codes import ExitCode, exit_code_of
 from kernelevolve.server.knowledge_commands import docs, knowledge_app, pattern_app
 from kernelevolve.server.setting_flags import with_settings
@@ -36,6 +37,7 @@ app.command()(docs)
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(pattern_app, name="pattern")
 app.add_typer(token_app, name="token")
+app.command()(install)
 bench_app = typer.Typer(help="Measure the engine and the knowledge base.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 

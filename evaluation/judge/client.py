@@ -317,11 +317,12 @@ def start_warm_host(state: Path, idle_limit_s: float = 1800.0) -> WarmHost:
     token, path = secrets.token_hex(32), folder / f"{secrets.token_hex(6)}.sock"
     command = [
         sys.executable, "-m", "kernelevolve.evaluation.judge.host", "--socket", str(path),
-        "--token-hash", hashlib.sha256(token.encode()).hexdigest(), "--idle", str(idle_limit_s), "--warm-triton",
+        "--token-hash", hashlib.sha256(token.encode()).hexdigest(), "--idle", str(idle_limit_s), "--announced",
+        "--warm-triton",
     ]  # fmt: skip
     with (state / "warm-host.log").open("ab") as log:
         process = subprocess.Popen(
-            command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_host_environment()
+            command, start_new_session=True, stdin=subprocess.PIPE, stdout=log, stderr=log, env=_host_environment()
         )
     deadline = time.monotonic() + _START_LIMIT_S
     while not path.exists():
@@ -333,6 +334,10 @@ def start_warm_host(state: Path, idle_limit_s: float = 1800.0) -> WarmHost:
     descriptor = os.open(_note_path(state), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(note.model_dump_json())
+    # Only now can anybody find it: a host whose starter was killed before this ends by itself.
+    assert process.stdin is not None
+    with process.stdin:
+        process.stdin.write(b"1")
     return note
 
 

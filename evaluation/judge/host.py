@@ -336,6 +336,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--socket", type=Path, help="where to listen")
     parser.add_argument("--token-hash", default="", help="SHA-256 of the clients' secret")
     parser.add_argument("--idle", type=float, default=1800.0, help="seconds without a client until the host ends")
+    parser.add_argument("--announced", action="store_true", help="end if stdin ends before it brings a byte")
     parser.add_argument("--warm-triton", action="store_true", help="prepare Triton's compiler too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
@@ -355,6 +356,12 @@ def main(arguments: list[str] | None = None) -> None:
         listener.listen(64)
         # Clients look for the final name, so it appears only when somebody listens.
         draft.rename(options.socket)
+    if options.announced:
+        if not os.read(sys.stdin.fileno(), 1):
+            # Whoever started this host is gone and has told nobody of it: no client would ever find it.
+            options.socket.unlink(missing_ok=True)
+            os._exit(0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     host = Host(listener, options.token_hash, options.idle)
     try:
         if options.connection is not None:

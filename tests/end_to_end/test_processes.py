@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -217,3 +218,27 @@ def test_warm_host_refuses_a_client_without_the_token(tmp_path: Path) -> None:
         channel.close()
     finally:
         stop_warm_host(tmp_path)
+
+
+def test_warm_host_whose_starter_is_killed_before_anybody_knows_of_it_ends(tmp_path: Path) -> None:
+    """Clients start a server to look at it and kill it at once; its judge must not stay for half an hour."""
+    program = (
+        "import sys; from pathlib import Path; from kernelevolve.evaluation.judge.client import start_warm_host\n"
+        "start_warm_host(Path(sys.argv[1]))"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    assert wait_until(lambda: with_output(tmp_path / "warm-host.log"), 60), "no host was started"
+    starter.kill()
+    starter.wait()
+    assert warm_host(tmp_path) is None, "killed too late to show anything"
+    assert wait_until(lambda: not with_output(tmp_path / "warm-host.log"), 120)
+
+
+def with_output(log: Path) -> list[int]:
+    """Processes whose standard output is a file."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "fd" / "1").readlink() == log and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return found
