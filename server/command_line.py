@@ -439,7 +439,10 @@ def serve(
     except TokenError as error:
         stderr_console().print(str(error), markup=False, highlight=False)
         raise typer.Exit(ExitCode.USAGE) from error
-    stderr_console().print(f"MCP at http://{host}:{port}{PATH}, tasks from {workspace or Path.cwd()}", highlight=False)
+    stderr_console().print(
+        f"MCP at http://{host}:{port}{PATH}, tasks from {workspace or Path.cwd()}; dashboard at http://{host}:{port}/",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
     serve_http(app_, host, int(port))
 
 

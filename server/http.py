@@ -1,4 +1,4 @@
-"""MCP over HTTP: bearer tokens, Host and Origin checks that are always on, limits on what a request may be."""
+"""MCP and the dashboard over HTTP: bearer tokens, checks of Host and Origin, limits on what a request may be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from kernelevolve.server.access import Authentication, StoredTokens
-from kernelevolve.server.mcp_server import create_server
+from kernelevolve.server.dashboard.access import Sessions
+from kernelevolve.server.dashboard.app import mount_dashboard
+from kernelevolve.server.dashboard.rooms import Rooms
+from kernelevolve.server.mcp_server import Parts, create_server
 from kernelevolve.server.tokens import Scope, TokenError, TokenStore
 
 PATH = "/mcp"
@@ -58,7 +61,8 @@ def http_app(
             issuer_url=AnyHttpUrl(f"http://{address}"), resource_server_url=url, validate_token_resource=False
         ),
     )
-    server = create_server(state, most, workspace, auth)
+    parts = Parts(state, workspace)
+    server = create_server(state, most, workspace, auth, parts)
 
     async def health(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok")
@@ -66,15 +70,17 @@ def http_app(
     # The only page that needs no token; it says nothing but that the server lives.
     server.custom_route("/healthz", methods=["GET"])(health)
     local = ("localhost", "127.0.0.1", "[::1]") if host in ("localhost", "127.0.0.1", "::1") else (host,)
-    return server.streamable_http_app(
-        streamable_http_path=PATH,
-        max_request_body_size=REQUEST_BYTES,
-        transport_security=TransportSecuritySettings(
-            allowed_hosts=[*(f"{name}:{port}" for name in local), *hosts],
-            allowed_origins=[*(f"http://{name}:{port}" for name in local), *origins],
-        ),
-        host=host,
+    security = TransportSecuritySettings(
+        allowed_hosts=[*(f"{name}:{port}" for name in local), *hosts],
+        allowed_origins=[*(f"http://{name}:{port}" for name in local), *origins],
     )
+    app = server.streamable_http_app(
+        streamable_http_path=PATH, max_request_body_size=REQUEST_BYTES, transport_security=security, host=host
+    )
+    # A cookie belongs to a host whatever the port, and two servers of one machine must not log each other out.
+    rooms = Rooms(state, parts.shelf.store, parts.pool, parts.base, Sessions(tokens, most), f"kernelevolve_{port}")
+    mount_dashboard(app, rooms, security)
+    return app
 
 
 def serve_http(app: Starlette, host: str, port: int) -> None:

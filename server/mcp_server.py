@@ -21,6 +21,7 @@ from kernelevolve.evaluation.version import VERSION
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.store import Store
 from kernelevolve.server.access import Authentication, Guard
+from kernelevolve.server.dashboard.mcp_app import SEARCH_TREE_META, search_tree_app
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
@@ -62,8 +63,26 @@ class Platforms(Contract):
     """One entry for each known platform."""
 
 
+class Parts:
+    """What a server works with, and what others of its process may share.
+
+    Args:
+        state: state folder.
+        workspace: see `JudgePool`.
+    """
+
+    def __init__(self, state: Path, workspace: Path | None = None) -> None:
+        self.pool = JudgePool(state, workspace)
+        self.shelf = _Shelf(state)
+        self.base = base_when_needed(state)
+
+
 def create_server(
-    state: Path, most: Scope = Scope.ADMIN, workspace: Path | None = None, auth: Authentication | None = None
+    state: Path,
+    most: Scope = Scope.ADMIN,
+    workspace: Path | None = None,
+    auth: Authentication | None = None,
+    parts: Parts | None = None,
 ) -> MCPServer[Any]:
     """The server with its tools.
 
@@ -72,10 +91,10 @@ def create_server(
         most: what any caller may do at most.
         workspace: the only folder whose tasks are taken; see `JudgePool`.
         auth: how callers prove who they are; None where they started the server themselves.
+        parts: what it works with; its own if not given. It closes them when it ends.
     """
-    pool = JudgePool(state, workspace)
-    shelf = _Shelf(state)
-    base = base_when_needed(state)
+    parts = parts or Parts(state, workspace)
+    pool, shelf, base = parts.pool, parts.shelf, parts.base
 
     @asynccontextmanager
     async def lifespan(_server: MCPServer[Any]) -> AsyncIterator[None]:
@@ -101,6 +120,7 @@ def create_server(
         log_level="WARNING",
         middleware=[Guard(most, state / "audit.jsonl" if auth is not None else None)],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
+        extensions=[search_tree_app()],
     )  # fmt: skip
 
     @server.tool(
@@ -263,6 +283,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         name="get_search",
         title="Look at a search",
         annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+        meta=SEARCH_TREE_META,
     )
     async def get_search(
         search_id: str,
