@@ -11,6 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from kernelevolve.evaluation.verdict import Diagnosis
+
 HERE = Path(__file__).parent
 """Folder of the templates that pages have in common: `look.css`, `curve.html`."""
 _DECEIVING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -65,3 +67,22 @@ def pretty(value: Any) -> str:
     """JSON with a line for each entry, but lists of numbers, such as timed samples, on one."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     return re.sub(r"\[[\s\d.,eE+-]+\]", lambda match: re.sub(r"\s+", " ", match[0]), text)
+
+
+def diagnosis_facts(found: Diagnosis) -> tuple[tuple[str, str], ...]:
+    """What a diagnosis knows beside its summary: name and text of each fact."""
+    facts = {
+        "where": ", ".join(f"{key} {value}" for key, value in found.where.items()),
+        "first index": "" if found.first_index is None else str(found.first_index),
+        "expected": _number(found.expected),
+        "got": _number(found.got),
+        "out of bounds": "" if found.mismatched is None else f"{found.mismatched:,} of {found.elements or 0:,}",
+        "largest error": _number(found.max_error),
+        "in ULPs": _number(found.max_error_ulps),
+        "times the reference's": _number(found.error_ratio),
+    }
+    return tuple((name, text) for name, text in facts.items() if text)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else str(value) if isinstance(value, bool) else f"{value:,.9g}"

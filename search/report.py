@@ -18,7 +18,7 @@ from kernelevolve.search.curve import search_curve
 from kernelevolve.search.fitness import mean_ms
 from kernelevolve.search.memory import verdict_lines, what_changed
 from kernelevolve.search.node import Node
-from kernelevolve.search.page import diff_lines, page_environment, pretty
+from kernelevolve.search.page import diagnosis_facts, diff_lines, page_environment, pretty
 from kernelevolve.search.store import Reader
 
 _LONGEST_LOG = 4000
@@ -183,19 +183,5 @@ def _refusal(store: Reader, node: Node, platform: str) -> _Refusal:
     found = entry.diagnosis
     if found is None:
         return _Refusal(node, entry, (), "")
-    facts = {
-        "where": ", ".join(f"{key} {value}" for key, value in found.where.items()),
-        "first index": "" if found.first_index is None else str(found.first_index),
-        "expected": _number(found.expected),
-        "got": _number(found.got),
-        "out of bounds": "" if found.mismatched is None else f"{found.mismatched:,} of {found.elements or 0:,}",
-        "largest error": _number(found.max_error),
-        "in ULPs": _number(found.max_error_ulps),
-        "times the reference's": _number(found.error_ratio),
-    }
     log = found.log if len(found.log) <= _LONGEST_LOG else f"{found.log[:_LONGEST_LOG]}\n…"
-    return _Refusal(node, entry, tuple((name, text) for name, text in facts.items() if text), log)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else str(value) if isinstance(value, bool) else f"{value:,.9g}"
+    return _Refusal(node, entry, diagnosis_facts(found), log)

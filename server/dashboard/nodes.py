@@ -13,7 +13,7 @@ from kernelevolve.profilers.report import ProfileReport
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.memory import what_changed
 from kernelevolve.search.node import Node, SearchRecord
-from kernelevolve.search.page import diff_lines, pretty
+from kernelevolve.search.page import diagnosis_facts, diff_lines, pretty
 from kernelevolve.search.store import Store
 from kernelevolve.server.dashboard.marks import BAR_WIDTH, interval_bars, source_lines
 from kernelevolve.server.dashboard.rooms import Rooms, node_of, overview, page, rooms_of, search_of
@@ -44,7 +44,7 @@ def show_node(request: Request) -> Response:
         line=[above.step for above in reversed(store.ancestors(node.node_id))],
         children=store.best_children(node.node_id, _CHILDREN), failed=store.failed_children(node.node_id, _CHILDREN),
         bars=interval_bars(entry.timings), bar_width=BAR_WIDTH,
-        where=[] if entry.diagnosis is None else list(entry.diagnosis.where.items()),
+        facts=() if entry.diagnosis is None else diagnosis_facts(entry.diagnosis),
         profile=profile, receipt=verdict.receipt, receipt_text=pretty(verdict.receipt.model_dump(mode="json")),
     )  # fmt: skip
 
