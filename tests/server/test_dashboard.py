@@ -655,3 +655,24 @@ def test_the_list_sees_a_search_that_moved(small: tuple[World, Store]) -> None:
 def test_a_hostile_search_can_be_made(tmp_path: Path) -> None:
     with Store(tmp_path / "searches.sqlite") as store:
         assert HOSTILE in store.candidate(store.node(f"{hostile(store)}.1")).source
+
+
+def test_the_knowledge_base_answers_and_its_documents_can_be_read(world: World) -> None:
+    client = world.client("read")
+    text = client.get("/dashboard/knowledge", params={"q": "shared memory per block", "platform": "H100"}).text
+    assert "227 KiB" in text
+    links = {str(attrs["href"]) for attrs in Page(text).all("a") if "/documents/" in str(attrs.get("href"))}
+    assert len(links) > 3
+    for link in links:
+        answer = client.get(link)
+        assert answer.status_code == 200, link
+        Page(answer.text)
+    text = client.get("/dashboard/knowledge?kind=constraint").text
+    assert len(Page(text).all("tr")) > 5
+    for query in ({"q": "x", "platform": "quantum"}, {"q": "x", "kind": "nonsense"}, {"q": "x" * 5000}):
+        refused = client.get("/dashboard/knowledge", params=query)
+        assert refused.status_code == 400
+        assert 'role="alert"' in refused.text
+    missing = client.get("/dashboard/knowledge/documents/no/such")
+    assert missing.status_code == 404
+    assert "There is no document" in missing.text

@@ -47,6 +47,8 @@ export class TreeView {
     const step = this.chosen();
     this.rows = this.forest.rows();
     this.place = new Map(this.rows.map((row, index) => [row.step, index]));
+    // Rows that are gone must not hold the page open below its end.
+    this.canvas.replaceChildren();
     this.canvas.style.height = `${this.rows.length * ROW}px`;
     this.at = this.place.get(this.nearest(step)) ?? 0;
     this.draw();
