@@ -159,11 +159,11 @@ class Overview:
             for row in rows
         ]
 
-    def newest_events(self, search_id: str, limit: int) -> list[StoredEvent]:
-        """What happened last in a search, the newest first."""
-        query = select(events).where(events.c.search_id == search_id).order_by(events.c.id.desc()).limit(limit)
+    def newest_events(self, search_id: str, limit: int, without: str = "") -> list[StoredEvent]:
+        """What happened last in a search, the newest first; `without` leaves a kind out."""
+        query = select(events).where(events.c.search_id == search_id, events.c.kind != without)
         with self._reader._reading() as connection:
-            return [_event(row) for row in connection.execute(query)]
+            return [_event(row) for row in connection.execute(query.order_by(events.c.id.desc()).limit(limit))]
 
     def events_after(self, number: int, search_id: str | None = None, limit: int = 500) -> list[SearchEvent]:
         """The change log from after an event on.

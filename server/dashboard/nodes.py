@@ -78,7 +78,7 @@ def show_picture(request: Request) -> Response:
     svg = None
     if profile is not None and request.path_params["picture"] == "roofline" and profile.roofline:
         svg = roofline_svg(profile.roofline)
-    elif profile is not None and request.path_params["picture"] == "timeline" and profile.timeline is not None:
+    elif profile is not None and request.path_params["picture"] == "timeline" and profile.timeline:
         svg = timeline_svg(profile.timeline)
     if svg is None:
         raise SearchError(f"Node {node.node_id} has no such picture.", "profile_kernel makes one.")

@@ -142,7 +142,8 @@ def _standing(store: Store, search_id: str) -> dict[str, Any]:
         "curve": _curve(store, search, leader),
         "budgets": _budgets(search),
         "orders": orders,
-        "events": [(event, event_words(event)) for event in view.newest_events(search_id, _EVENTS)],
+        # Every candidate was an order first, and those under way have a list of their own.
+        "events": [(event, event_words(event)) for event in view.newest_events(search_id, _EVENTS, without="order")],
     }
 
 
@@ -176,7 +177,6 @@ def event_words(event: StoredEvent) -> str:
     detail = event.detail
     words = {
         "created": f"search begun for {detail.get('platform')}, {detail.get('policy')} selection",
-        "order": "order given out",
         "node": f"judged: {str(detail.get('status', '')).replace('_', ' ')}",
         "duplicate": "handed in what was there already",
         "failed": f"order failed: {detail.get('reason') or 'no reason given'}",

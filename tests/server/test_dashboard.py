@@ -335,6 +335,7 @@ def test_a_search_shows_where_it_stands(world: World) -> None:
     assert f"#{leader.step}</a>" in text
     assert "120 of 120 judged" in text
     assert f'href="/dashboard/searches/{search.search_id}/nodes/{leader.step}"' in text
+    assert text.count("data-step=") == 121  # The winner is drawn twice: as judged, and as confirmed.
     assert "search ended: evaluations" in text
     part = world.client("read").get(world.address("/searches/{made}?part=1")).text
     assert "<html" not in part

@@ -203,6 +203,12 @@ def test_branches_fold_and_unfold(tab: Tab) -> None:
     assert tab.ask("document.querySelector('.tree-canvas').style.height") == f"{120 * ROW}px"
 
 
+def test_a_point_of_the_curve_leads_to_its_candidate(tab: Tab) -> None:
+    tab.open_tree("made")
+    tab.page.click("#curve [data-step='12'] path", force=True)
+    tab.page.wait_for_url("**/nodes/12")
+
+
 def test_the_list_and_the_help_answer_to_keys(tab: Tab) -> None:
     tab.press("j", "j")
     rows = tab.ask(

@@ -61,6 +61,11 @@ export const setUpTree = async () => {
   const box = document.getElementById("tree");
   if (!box) return null;
   const tree = new SearchTree(box);
+  // For the mouse; with the keyboard the same candidates are in the tree. The curve is replaced as the search goes on.
+  document.addEventListener("click", (event) => {
+    const step = event.target.closest("#curve [data-step]")?.dataset.step;
+    if (step !== undefined) tree.view.open(Number(step));
+  });
   for (const button of document.querySelectorAll("[data-fold]")) {
     button.addEventListener("click", () => {
       if (button.dataset.fold !== "open") tree.forest.setAll(false);
