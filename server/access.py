@@ -112,21 +112,34 @@ class Guard(ServerMiddleware[Any]):
         if self._audit is None:
             return
         caller = get_access_token()
-        entry = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "caller": caller.client_id if caller is not None else "local",
-            "tool": tool[:100],
-            "outcome": outcome,
-            "seconds": round(seconds, 3),
-        }
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
         with self._lock:
-            # One write of one line: several servers may share the file.
-            descriptor = os.open(self._audit, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
+            write_audit(self._audit, caller.client_id if caller is not None else "local", tool, outcome, seconds)
+
+
+def write_audit(audit: Path, caller: str, tool: str, outcome: str, seconds: float) -> None:
+    """Write down one call, as a line of JSON.
+
+    Args:
+        audit: the file; several servers may share it.
+        caller: who asked.
+        tool: what for.
+        outcome: `ok`, `error`, `failed` or `refused`.
+        seconds: how long it took.
+    """
+    entry = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "caller": caller,
+        "tool": tool[:100],
+        "outcome": outcome,
+        "seconds": round(seconds, 3),
+    }
+    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    # One write of one line, so that lines of several servers never mix.
+    descriptor = os.open(audit, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
 
 
 def _scope_of_caller() -> Scope:

@@ -56,7 +56,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            raise RuntimeError(f"the dashboard serves no {scope['type']}")
+            # The only other thing that a mounted application is asked for.
+            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSocket here"})
+            return
         request = Request(scope, receive)
 
         async def guarded_send(message: Message) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from kernelevolve.server.dashboard.access import SESSION_S
 from kernelevolve.server.dashboard.guard import PREFIX
-from kernelevolve.server.dashboard.rooms import page, rooms_of
+from kernelevolve.server.dashboard.rooms import note, page, rooms_of
 
 
 def show_login(request: Request) -> Response:
@@ -20,11 +22,15 @@ def show_login(request: Request) -> Response:
 def log_in(request: Request) -> Response:
     """Take a token once; from then on the browser holds a session's name, never the token."""
     form: dict[str, str] = request.state.form
+    began = time.monotonic()
     there = _inside(form.get("next"))
     rooms = rooms_of(request)
     name = rooms.sessions.open(form.get("token", "").strip())
     if name is None:
         return page(request, "login.html", 401, wrong=True, next=there)
+    caller = rooms.sessions.caller(name)
+    if caller is not None:
+        note(request, caller, "log_in", "ok", began)
     answer = RedirectResponse(there, 303)
     answer.set_cookie(
         rooms.cookie, name, max_age=int(SESSION_S), path=PREFIX, httponly=True, samesite="strict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from kernelevolve.search.errors import SearchError
 from kernelevolve.search.node import Node, SearchRecord
 from kernelevolve.search.page import page_environment
 from kernelevolve.search.store import Overview, Store
+from kernelevolve.server.access import write_audit
 from kernelevolve.server.dashboard.access import Caller, Sessions, may_see
 from kernelevolve.server.dashboard.guard import PREFIX
 from kernelevolve.server.tokens import Scope
@@ -81,6 +83,12 @@ def caller_of(request: Request) -> Caller:
     if caller is None:
         raise PermissionError("a page was reached without a caller")
     return caller
+
+
+def note(request: Request, caller: Caller, what: str, outcome: str, began: float) -> None:
+    """Write into the audit log what a caller did; `began` by `time.monotonic`."""
+    audit = rooms_of(request).state / "audit.jsonl"
+    write_audit(audit, caller.name, f"dashboard:{what}", outcome, time.monotonic() - began)
 
 
 def search_of(request: Request) -> tuple[Store, SearchRecord]:

@@ -17,7 +17,7 @@ from kernelevolve.search.order import OrderState
 from kernelevolve.search.store import Store, StoredEvent
 from kernelevolve.server.dashboard.guard import PREFIX
 from kernelevolve.server.dashboard.marks import SPARK_HEIGHT, SPARK_WIDTH, spark_path
-from kernelevolve.server.dashboard.rooms import caller_of, overview, page, rooms_of, search_of, seen_by
+from kernelevolve.server.dashboard.rooms import caller_of, note, overview, page, rooms_of, search_of, seen_by
 from kernelevolve.server.tokens import Scope
 from kernelevolve.tools.searches import stop_search
 
@@ -193,13 +193,20 @@ def event_words(event: StoredEvent) -> str:
 def stop(request: Request) -> Response:
     """End a search; its winner is confirmed first, which takes the judge some time."""
     store, search = search_of(request)
-    if not caller_of(request).scope.allows(Scope.SEARCH):
+    caller, began = caller_of(request), time.monotonic()
+    if not caller.scope.allows(Scope.SEARCH):
+        note(request, caller, "stop_search", "refused", began)
         return page(
             request, "message.html", 403, title="Not allowed",
             text="Stopping a search needs a token with the scope 'search'.",
         )  # fmt: skip
     if search.state is not SearchState.FINISHED:
-        stop_search(rooms_of(request).pool, store, search.search_id)
+        outcome = "failed"
+        try:
+            stop_search(rooms_of(request).pool, store, search.search_id)
+            outcome = "ok"
+        finally:
+            note(request, caller, "stop_search", outcome, began)
     return RedirectResponse(f"{PREFIX}/searches/{search.search_id}", 303)
 
 

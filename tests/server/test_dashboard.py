@@ -260,6 +260,10 @@ def test_stopping_needs_the_scope_and_the_key(small: tuple[World, Store]) -> Non
     assert writer.post(f"{path}/stop", data={}).status_code == 403
     assert writer.get(f"{path}/stop").status_code == 405
     assert store.search(search_id).state is SearchState.RUNNING
+    log = [json.loads(line) for line in (world.state / "audit.jsonl").read_text().splitlines()]
+    noted = [(entry["caller"], entry["outcome"]) for entry in log if entry["tool"] == "dashboard:stop_search"]
+    assert noted == [("read", "refused"), ("admin", "refused")]
+    assert [entry["caller"] for entry in log if entry["tool"] == "dashboard:log_in"] == ["read", "search", "admin"]
 
 
 def test_stopping_ends_the_search(warm_state: Path) -> None:
@@ -275,6 +279,8 @@ def test_stopping_ends_the_search(warm_state: Path) -> None:
         assert store.search(engine.search_id).state is SearchState.FINISHED
     text = client.get(path).text
     assert "ended: stopped" in text
+    last = json.loads((warm_state / "audit.jsonl").read_text().splitlines()[-1])
+    assert (last["caller"], last["tool"], last["outcome"]) == ("stopper", "dashboard:stop_search", "ok")
     assert f"{path}/stop" not in text
 
 

@@ -18,6 +18,7 @@ import httpx2
 import pytest
 import uvicorn
 
+from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.search.store import Store
 from kernelevolve.server.dashboard.mcp_app import search_tree_page
 from kernelevolve.server.http import http_app
@@ -304,6 +305,15 @@ def test_a_page_follows_a_search_that_goes_on(tab: Tab) -> None:
         tab.wait(
             f"[...document.querySelectorAll('.row.confirmed .step')].some(at => at.textContent === '#{winner.step}')"
         )
+        # A tab in the background lets go, and hears what it missed when it is looked at again.
+        show = "document.dispatchEvent(new Event('visibilitychange'))"
+        tab.ask(
+            f"Object.defineProperty(document, 'visibilityState', {{ value: 'hidden', configurable: true }}); {show}"
+        )
+        assert tab.ask("document.getElementById('following').textContent") == "paused"
+        engine.submit(order, Candidate(language="triton", source="knob_0 = 1\nknob_1 = 1\n"), "while nobody looked")
+        tab.ask(f"delete document.visibilityState; {show}")
+        tab.wait("document.getElementById('tree-note').textContent === '9 candidates'")
     tab.go("/")
     tab.wait("document.getElementById('following').textContent === 'live'")
     with Store(tab.site.state / "searches.sqlite") as store:

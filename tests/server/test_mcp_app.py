@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,14 @@ def test_the_page_needs_nothing_from_anywhere() -> None:
     assert len(page) < 60_000
     assert page.count("<script") == page.count("</script") == 1
     assert not re.search(r"\b(?:src|href)=|@import|url\(|fetch\(|\bimport\b .* from|^export ", page, re.MULTILINE)
+
+
+def test_a_server_on_stdio_loads_nothing_for_it() -> None:
+    program = (
+        "import sys; import kernelevolve.server.mcp_server as server; from pathlib import Path; import tempfile;"
+        "server.create_server(Path(tempfile.mkdtemp()));"
+        "heavy = ('jinja2', 'pygments', 'markdown_it', 'torch', 'lancedb', 'triton');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

@@ -33,8 +33,9 @@ export const follow = (tree) => {
   const say = (text, state) => { says.textContent = text; says.dataset.state = state; };
   const base = document.body.dataset.base;
   const only = live.dataset.search ? `&search=${live.dataset.search}` : "";
-  const source = new EventSource(`${base}/live?after=${live.dataset.after}${only}`);
   const changed = new Set();
+  let known = live.dataset.after;
+  let source = null;
   let waiting = false;
   let working = false;
 
@@ -55,15 +56,29 @@ export const follow = (tree) => {
     }, EVERY);
   };
 
-  source.addEventListener("open", () => say("live", "on"));
-  source.addEventListener("error", () => {
-    say(source.readyState === EventSource.CLOSED ? "not following" : "reconnecting", "lost");
-  });
-  source.addEventListener("ended", () => { source.close(); location.reload(); });
-  source.addEventListener("message", (event) => {
+  const hear = (event) => {
+    known = event.lastEventId;
     const { node } = JSON.parse(event.data);
     if (node !== null) changed.add(node);
     work();
+  };
+
+  const open = () => {
+    source = new EventSource(`${base}/live?after=${known}${only}`);
+    source.addEventListener("open", () => say("live", "on"));
+    source.addEventListener("error", () => {
+      say(source.readyState === EventSource.CLOSED ? "not following" : "reconnecting", "lost");
+    });
+    source.addEventListener("ended", () => { source.close(); location.reload(); });
+    source.addEventListener("message", hear);
+  };
+
+  // A browser opens six connections to a server: tabs in the background must not take them all.
+  document.addEventListener("visibilitychange", () => {
+    source.close();
+    if (document.visibilityState === "visible") open();
+    else say("paused", "");
   });
   addEventListener("pagehide", () => source.close());
+  open();
 };
