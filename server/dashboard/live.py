@@ -11,7 +11,7 @@ import anyio.to_thread
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.store.overview import SearchEvent
@@ -74,8 +74,18 @@ class _Stream(EventSourceResponse):
         self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        complete = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal complete
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, noting_send)
+            if not complete:
+                # A server that ends lets streams go in the middle; the web server wants to hear of the end.
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._streams.leave()
 
