@@ -326,7 +326,10 @@ def test_what_candidates_say_runs_nowhere(tab: Tab) -> None:
         tab.go(path)
         if path == "/searches/{hostile}":
             tab.wait("document.querySelectorAll('#tree .row .label:not(:empty)').length > 1")
-            assert "<img src=x" in tab.ask("document.getElementById('tree').textContent")
+            shown = tab.ask("document.getElementById('tree').textContent")
+            assert "<img src=x" in shown
+            assert "⟨U+202E⟩" in shown
+            assert "\u202e" not in tab.ask("document.documentElement.outerHTML")
         assert tab.ask("document.title") != "taken"
         assert tab.ask("document.images.length") == 0
         assert tab.ask("document.scripts.length") == 2

@@ -1,7 +1,7 @@
 // The search tree inside an assistant: talks to the client that shows it, over the messages of MCP Apps.
 
 import { Forest } from "./tree_model.js";
-import { TreeView } from "./tree_view.js";
+import { TreeView, visible } from "./tree_view.js";
 
 const PROTOCOL = "2026-01-26";
 const INSIDE = { name: "kernelevolve-search-tree", version: "1" };
@@ -113,8 +113,9 @@ class SearchApp {
     const gain = winner ? (winner.confirmed ?? winner.fitness).speedup : 0;
     const best = gain ? `best ${gain.toFixed(2)}× at #${winner.step}` : "nothing correct yet";
     const state = summary.reason ? `ended: ${summary.reason.replaceAll("_", " ")}` : "running";
-    page("app-summary").textContent =
-      `${summary.task.split("/").pop()} on ${summary.platform} · ${state} · ${summary.evaluations} candidates · ${best}`;
+    page("app-summary").textContent = visible(
+      `${summary.task.split("/").pop()} on ${summary.platform} · ${state} · ${summary.evaluations} candidates · ${best}`,
+    );
   }
 
   draw(report) {
@@ -143,12 +144,12 @@ class SearchApp {
 
   async show(node) {
     page("app-node").hidden = false;
-    page("app-node-title").textContent = `#${node.step} ${node.mutation || "starting point"}`;
+    page("app-node-title").textContent = visible(`#${node.step} ${node.mutation || "starting point"}`);
     const detail = page("app-detail");
     if (!this.mayCall) { detail.textContent = node.status.replaceAll("_", " "); return; }
     detail.textContent = "…";
     try {
-      detail.textContent = (await this.call("node", { step: node.step })).content[0].text;
+      detail.textContent = visible((await this.call("node", { step: node.step })).content[0].text);
     } catch (error) {
       detail.textContent = String(error.message);
     }

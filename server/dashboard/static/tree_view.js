@@ -12,10 +12,17 @@ const WORDS = {
 
 const ratio = (value) => (value > 0 ? `${value < 100 ? value.toFixed(2) : Math.round(value)}×` : "–");
 
+// What is not seen, or makes a text read in another order than it runs: the same as in `search/page.py`.
+const DECEIVING = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+export const visible = (text) => String(text).replace(
+  DECEIVING, (sign) => `⟨U+${sign.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
+);
+
 const element = (name, style, text) => {
   const made = document.createElement(name);
   if (style) made.className = style;
-  if (text !== undefined) made.textContent = text; // Never as HTML: texts come from candidates.
+  if (text !== undefined) made.textContent = visible(text); // Never as HTML: texts come from candidates.
   return made;
 };
 
@@ -88,7 +95,9 @@ export class TreeView {
     const first = Math.max(0, Math.floor(this.box.scrollTop / ROW) - SPARE);
     const last = Math.min(this.rows.length, Math.ceil((this.box.scrollTop + this.box.clientHeight) / ROW) + SPARE);
     this.canvas.replaceChildren(...this.rows.slice(first, last).map((row, index) => this.line(row, first + index)));
-    if (this.rows.length) this.box.setAttribute("aria-activedescendant", this.idOf(this.at));
+    // What is scrolled out of sight is no element that could be named.
+    if (first <= this.at && this.at < last) this.box.setAttribute("aria-activedescendant", this.idOf(this.at));
+    else this.box.removeAttribute("aria-activedescendant");
     this.write(first, last);
   }
 
@@ -123,7 +132,7 @@ export class TreeView {
     if (row.column > DEEPEST) line.append(element("span", "soft", `${row.column} deep`));
     const known = this.known.get(row.step);
     const label = element("span", "label", known ? known[0] : "");
-    if (known) label.title = known[1] ? `${known[0]}\nby ${known[1]}` : known[0];
+    if (known) label.title = visible(known[1] ? `${known[0]}\nby ${known[1]}` : known[0]);
     line.append(label);
     if (row.branches && !row.open) {
       line.append(element("span", "folded", `+${row.below.toLocaleString("en")}, best ${ratio(row.best)}`));
