@@ -58,6 +58,8 @@ class Dot:
     """Decides colour and shape: a key of the legend."""
     title: str
     """What its tooltip says."""
+    step: int
+    """The node's step."""
     low: float | None = None
     """Where the lower end of its interval lies."""
     high: float | None = None
@@ -93,7 +95,7 @@ def search_curve(nodes: Sequence[Node], margin: float, winner: Node | None) -> C
     """Lay out the curve.
 
     Args:
-        nodes: in the order of their steps.
+        nodes: in the order of their steps; of a large search some, all that ever led among them.
         margin: the search's margin, which decides when the best changes.
         winner: the node that was confirmed last, if there is one.
     """
@@ -106,7 +108,8 @@ def search_curve(nodes: Sequence[Node], margin: float, winner: Node | None) -> C
     low, high = y_marks[0], y_marks[-1]
     some_fail = any(node.fitness.speedup <= 0 for node in nodes)
     bottom = HEIGHT - (_BOTTOM_WITH_RAIL if some_fail else _BOTTOM)
-    last = max(len(nodes) - 1, 1)
+    count = nodes[-1].step + 1 if nodes else 0
+    last = max(count - 1, 1)
 
     def x_of(step: float) -> float:
         return round(_LEFT + 10 + (WIDTH - _RIGHT - _LEFT - 20) * step / last, 1)
@@ -130,17 +133,17 @@ def search_curve(nodes: Sequence[Node], margin: float, winner: Node | None) -> C
         kind = "refuted" if node.refuted else "best" if leads else _KINDS[node.status]
         if node.fitness.speedup > 0:
             ends = y_of(node.fitness.low), y_of(node.fitness.high)
-            dots.append(Dot(x_of(node.step), y_of(node.fitness.speedup), kind, _title(node), *ends))
+            dots.append(Dot(x_of(node.step), y_of(node.fitness.speedup), kind, _title(node), node.step, *ends))
         else:
-            dots.append(Dot(x_of(node.step), rail, kind, _title(node)))
+            dots.append(Dot(x_of(node.step), rail, kind, _title(node), node.step))
     if best is not None:
         line.append(f"H{x_of(last)}")
     if winner is not None and winner.confirmed is not None:
         title = f"step {winner.step}, confirmed: {winner.confirmed.speedup:.2f}×"
-        dots.append(Dot(x_of(winner.step), y_of(winner.confirmed.speedup), "confirmed", title))
+        dots.append(Dot(x_of(winner.step), y_of(winner.confirmed.speedup), "confirmed", title, winner.step))
     kinds = {dot.kind for dot in dots}
     return Curve(
-        x_ticks=tuple(Tick(x_of(step), str(step)) for step in _steps(len(nodes))),
+        x_ticks=tuple(Tick(x_of(step), str(step)) for step in _steps(count)),
         y_ticks=tuple(Tick(y_of(mark), f"{mark:g}×") for mark in y_marks),
         logarithmic=logarithmic,
         dots=tuple(dots),

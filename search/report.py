@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kernelevolve.evaluation.finding import Status
@@ -23,6 +18,7 @@ from kernelevolve.search.curve import search_curve
 from kernelevolve.search.fitness import mean_ms
 from kernelevolve.search.memory import verdict_lines, what_changed
 from kernelevolve.search.node import Node
+from kernelevolve.search.page import diagnosis_facts, diff_lines, page_environment, pretty
 from kernelevolve.search.store import Reader
 
 _LONGEST_LOG = 4000
@@ -30,8 +26,6 @@ _MOST_SHOWN = 400
 """Nodes of which the report shows everything: more would make a page that no browser likes."""
 _DEEPEST = 16
 """Steps of indentation in the tree."""
-_DECEIVING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Characters that are not seen, or that make text read in another order than it runs."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ def render_report(
     before = "" if start is None else store.candidate(start).source
     shown = nodes if len(nodes) <= _MOST_SHOWN else _worth_showing(store, search_id, nodes)
     refused = [node for node in shown if node.status is not Status.CORRECT or node.refuted]
-    template = _environment().get_template("report.html")
+    template = page_environment().get_template("report.html")
     return template.render(
         search=search,
         title=search.task if start is None else store.verdict(start).task,
@@ -104,13 +98,13 @@ def render_report(
         judged_s=sum(node.judged_s for node in nodes),
         curve=search_curve(nodes, search.options.margin, best),
         source=source.splitlines(),
-        diff=_diff(before, source, "" if start is None else start.name, "" if best is None else best.name),
+        diff=diff_lines(before, source, "" if start is None else start.name, "" if best is None else best.name),
         refusals=[_refusal(store, node, search.platform) for node in refused],
         resources=[*(entry.resources if entry is not None else ()), *resources],
         profile=profile,
         roofline=None if profile is None or not profile.roofline else Markup(roofline_svg(profile.roofline)),
         timeline=None if profile is None or profile.timeline is None else Markup(timeline_svg(profile.timeline)),
-        receipt=None if verdict is None else _pretty(verdict.receipt.model_dump(mode="json")),
+        receipt=None if verdict is None else pretty(verdict.receipt.model_dump(mode="json")),
     )
 
 
@@ -152,7 +146,7 @@ def _tree(store: Reader, platform: str, nodes: Sequence[Node]) -> list[_Branch]:
         diff: list[tuple[str, str]] = []
         if node.parents:
             before, its_source = store.parent(node.parents[0])
-            diff = _diff(its_source.source, store.candidate(node).source, before.name, node.name)
+            diff = diff_lines(its_source.source, store.candidate(node).source, before.name, node.name)
         entry = verdict.of(platform)
         branches.append(
             _Branch(
@@ -161,36 +155,6 @@ def _tree(store: Reader, platform: str, nodes: Sequence[Node]) -> list[_Branch]:
         )
         pending.extend((child, depth + 1) for child in reversed(below.get(node.node_id, [])))
     return branches
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    )
-    environment.filters.update(ms=_milliseconds, ratio=_ratio, words=lambda value: str(value).replace("_", " "))
-    return environment
-
-
-def _visible(value: Any) -> Any:
-    """Make characters visible that could hide what a candidate's text really says."""
-    if type(value) is str:
-        return _DECEIVING.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", value)
-    return value
-
-
-def _milliseconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.1f}" if value >= 1000 else f"{value:.3f}" if value >= 0.1 else f"{value:.5f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "–" if not value else f"{value:.2f}×" if value < 100 else f"{value:,.0f}×"
 
 
 def _device(verdict: Verdict, platform: str) -> str:
@@ -219,32 +183,5 @@ def _refusal(store: Reader, node: Node, platform: str) -> _Refusal:
     found = entry.diagnosis
     if found is None:
         return _Refusal(node, entry, (), "")
-    facts = {
-        "where": ", ".join(f"{key} {value}" for key, value in found.where.items()),
-        "first index": "" if found.first_index is None else str(found.first_index),
-        "expected": _number(found.expected),
-        "got": _number(found.got),
-        "out of bounds": "" if found.mismatched is None else f"{found.mismatched:,} of {found.elements or 0:,}",
-        "largest error": _number(found.max_error),
-        "in ULPs": _number(found.max_error_ulps),
-        "times the reference's": _number(found.error_ratio),
-    }
     log = found.log if len(found.log) <= _LONGEST_LOG else f"{found.log[:_LONGEST_LOG]}\n…"
-    return _Refusal(node, entry, tuple((name, text) for name, text in facts.items() if text), log)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else str(value) if isinstance(value, bool) else f"{value:,.9g}"
-
-
-def _diff(before: str, after: str, first: str, second: str) -> list[tuple[str, str]]:
-    """Lines of a unified diff, each with its kind: `head`, `add`, `drop` or `same`."""
-    kinds = {"+": "add", "-": "drop", "@": "head"}
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), first, second, lineterm="")
-    return [(kinds.get(line[:1], "same") if index > 1 else "head", line) for index, line in enumerate(lines)]
-
-
-def _pretty(value: Any) -> str:
-    """JSON with a line for each entry, but lists of numbers, such as timed samples, on one."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return re.sub(r"\[[\s\d.,eE+-]+\]", lambda match: re.sub(r"\s+", " ", match[0]), text)
+    return _Refusal(node, entry, diagnosis_facts(found), log)

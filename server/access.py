@@ -177,22 +177,36 @@ class Guard(ServerMiddleware[Any]):
         if self._audit is None:
             return
         caller = get_access_token()
-        entry = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "caller": caller.client_id if caller is not None else "local",
-            "tool": tool[:100],
-            "searches": [search_id[:40] for search_id in islice(dict.fromkeys(asked), _MOST_NOTED)],
-            "outcome": outcome,
-            "seconds": round(seconds, 3),
-        }
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
         with self._lock:
-            # One write of one line: several servers may share the file.
-            descriptor = os.open(self._audit, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
+            write_audit(self._audit, "local" if caller is None else caller.client_id, tool, outcome, seconds, asked)
+
+
+def write_audit(audit: Path, caller: str, tool: str, outcome: str, seconds: float, asked: Iterable[str] = ()) -> None:
+    """Write down one call, as a line of JSON.
+
+    Args:
+        audit: the file; several servers may share it.
+        caller: who asked.
+        tool: what for.
+        outcome: see `Guard.note`.
+        seconds: how long it took.
+        asked: searches that the call named.
+    """
+    entry = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "caller": caller,
+        "tool": tool[:100],
+        "searches": [search_id[:40] for search_id in islice(dict.fromkeys(asked), _MOST_NOTED)],
+        "outcome": outcome,
+        "seconds": round(seconds, 3),
+    }
+    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    # One write of one line, so that lines of several servers never mix.
+    descriptor = os.open(audit, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
 
 
 def within_limit(result: HandlerResult) -> HandlerResult:

@@ -1,4 +1,4 @@
-"""MCP over HTTP: bearer tokens, Host and Origin checks that are always on, limits on what a request may be."""
+"""MCP and the dashboard over HTTP: bearer tokens, checks of Host and Origin, limits on what a request may be."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from kernelevolve.server.access import Authentication, StoredTokens, bearer_of
+from kernelevolve.server.dashboard.access import Sessions
+from kernelevolve.server.dashboard.app import mount_dashboard
+from kernelevolve.server.dashboard.rooms import Rooms
 from kernelevolve.server.limits import Gate, Limits
-from kernelevolve.server.mcp_server import create_server
+from kernelevolve.server.mcp_server import Parts, create_server
 from kernelevolve.server.metrics import Metrics
 from kernelevolve.server.metrics_page import add_metrics_page
 from kernelevolve.server.observation import Observation
@@ -63,8 +66,8 @@ def http_app(
             issuer_url=AnyHttpUrl(f"http://{address}"), resource_server_url=url, validate_token_resource=False
         ),
     )
-    metrics = Metrics()
-    server = create_server(state, most, workspace, auth, metrics)
+    parts, metrics = Parts(state, workspace), Metrics()
+    server = create_server(state, most, workspace, auth, parts=parts, metrics=metrics)
     add_metrics_page(server, metrics)
 
     async def health(_request: Request) -> PlainTextResponse:
@@ -73,20 +76,21 @@ def http_app(
     # It says nothing but that the server lives.
     server.custom_route(HEALTH, methods=["GET"])(health)
     local = ("localhost", "127.0.0.1", "[::1]") if host in ("localhost", "127.0.0.1", "::1") else (host,)
-    app = server.streamable_http_app(
-        streamable_http_path=PATH,
-        max_request_body_size=limits.request_bytes,
-        transport_security=TransportSecuritySettings(
-            allowed_hosts=[*(f"{name}:{port}" for name in local), *hosts],
-            allowed_origins=[*(f"http://{name}:{port}" for name in local), *origins],
-        ),
-        host=host,
+    security = TransportSecuritySettings(
+        allowed_hosts=[*(f"{name}:{port}" for name in local), *hosts],
+        allowed_origins=[*(f"http://{name}:{port}" for name in local), *origins],
     )
-
+    app = server.streamable_http_app(
+        streamable_http_path=PATH, max_request_body_size=limits.request_bytes, transport_security=security, host=host
+    )
+    # A cookie belongs to a host whatever the port, and two servers of one machine must not log each other out.
+    rooms = Rooms(state, parts.shelf.store, parts.pool, parts.base, Sessions(tokens, most), f"kernelevolve_{port}")
+    mount_dashboard(app, rooms, security)
+    by_token = bearer_of(tokens)
     app.add_middleware(
         Gate,
         limits=limits,
-        identify=bearer_of(tokens),
+        identify=lambda headers: by_token(headers) or rooms.name_of(headers),
         refused=Observation(metrics).refused,
         open_paths=(HEALTH,),
     )

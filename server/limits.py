@@ -161,7 +161,7 @@ class Gate:
 
     def _admit(self, headers: Headers, address: str) -> tuple[str, float]:
         """The caller's name, empty for a stranger, and the seconds it has to wait."""
-        shown = headers.get("authorization", "")
+        shown = headers.get("authorization", "") + headers.get("cookie", "")
         key = hashlib.sha256(f"{address} {shown}".encode()).hexdigest()
         if key not in self._known and (wait := self._strangers.wait(address)) > 0:
             return "", wait

@@ -20,6 +20,7 @@ from kernelevolve.evaluation.platform import Availability
 from kernelevolve.evaluation.version import VERSION
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.server.access import Authentication, Guard
+from kernelevolve.server.dashboard.mcp_app import SEARCH_TREE_META, search_tree_app
 from kernelevolve.server.mcp_completions import add_completions
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
@@ -70,6 +71,20 @@ class Platforms(Contract):
     """One entry for each known platform."""
 
 
+class Parts:
+    """What a server works with, and what others of its process may share.
+
+    Args:
+        state: state folder.
+        workspace: see `JudgePool`.
+    """
+
+    def __init__(self, state: Path, workspace: Path | None = None) -> None:
+        self.pool = JudgePool(state, workspace)
+        self.shelf = _Shelf(state)
+        self.base = base_when_needed(state)
+
+
 def create_server(
     state: Path,
     most: Scope = Scope.ADMIN,
@@ -77,6 +92,7 @@ def create_server(
     auth: Authentication | None = None,
     metrics: Metrics | None = None,
     long_tools: Mapping[str, LongTool] = LONG_TOOLS,
+    parts: Parts | None = None,
 ) -> MCPServer[Any]:
     """The server with its tools.
 
@@ -87,14 +103,14 @@ def create_server(
         auth: how callers prove who they are; None where they started the server themselves.
         metrics: counts what is done; None where nobody asks for figures.
         long_tools: which tools become tasks for clients that declared the extension.
+        parts: what it works with; its own if not given. It closes them when it ends.
     """
-    pool = JudgePool(state, workspace)
-    shelf = _Shelf(state)
+    parts = parts or Parts(state, workspace)
+    pool, shelf, base = parts.pool, parts.shelf, parts.base
     guard = Guard(most, state / "audit.jsonl" if auth is not None else None, shelf.store)
     tasks = Tasks(state, long_tools, guard.note)
     if metrics is not None:
         metrics.watch(pool, shelf.store)
-    base = base_when_needed(state)
 
     @asynccontextmanager
     async def lifespan(_server: MCPServer[Any]) -> AsyncIterator[None]:
@@ -119,7 +135,7 @@ def create_server(
         name="kernelevolve", title="KernelEvolve", version=VERSION, instructions=INSTRUCTIONS, lifespan=lifespan,
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
-        extensions=[tasks], cache_hints=CACHE_HINTS,
+        extensions=[tasks, search_tree_app()], cache_hints=CACHE_HINTS,
         middleware=[Observation(metrics), guard, TaskSubscriptions()],
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
@@ -291,6 +307,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         name="get_search",
         title="Look at a search",
         annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+        meta=SEARCH_TREE_META,
     )
     async def get_search(
         search_id: str,

@@ -56,5 +56,5 @@ def run_serve(flags: Mapping[str, Any]) -> None:
         raise SettingError(str(error)) from error
     if traced:
         end_as_told()
-    event("serving", url=f"http://{address}{PATH}", workspace=str(workspace))
+    event("serving", url=f"http://{address}{PATH}", dashboard=f"http://{address}/", workspace=str(workspace))
     serve_http(app, host, int(port), settings.value("concurrency"), settings.value("trusted_proxy"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -241,3 +242,37 @@ def test_every_tool_has_a_scope(tmp_path: Path) -> None:
             return {tool.name for tool in (await client.list_tools()).tools}
 
     assert anyio.run(names) == set(TOOL_SCOPES)
+
+
+def test_the_dashboard_lets_in_who_has_a_token(served: Served) -> None:
+    base = f"http://{served.address}"
+    with httpx2.Client(base_url=base, headers={"Accept": "text/html"}, timeout=30) as browser:
+        assert browser.get("/dashboard/").headers["location"].startswith("/dashboard/login")
+        assert browser.post("/dashboard/login", data={"token": served.tokens["revoked"]}).status_code == 401
+        _token, secret = TokenStore(served.state).create("browser", Scope.READ)
+        assert browser.post("/dashboard/login", data={"token": secret}, headers={"Origin": base}).status_code == 303
+        assert browser.get("/dashboard/").status_code == 200
+        assert browser.get("/dashboard/", headers={"Host": "evil.example"}).status_code == 421
+        TokenStore(served.state).revoke("browser")
+        assert browser.get("/dashboard/").status_code == 303
+
+
+def test_the_dashboard_shows_the_searches_of_the_same_process(served: Served) -> None:
+    arguments = {"task": "scale.py", "source": SCALE_CPP, "language": "cpp", "platform": "cpu", "orders": 1}
+    begun = talk(served, served.tokens["search"], lambda client: client.call_tool("start_search", arguments))
+    assert not begun.is_error, begun.content[0].text
+    search_id = begun.structured_content["summary"]["search_id"]
+    bearer = {"Authorization": f"Bearer {served.tokens['read']}"}
+    for path, text in (
+        ("/", search_id),
+        ("/orders", "o1"),
+        (f"/searches/{search_id}", "being judged|orders? under way"),
+    ):
+        page = httpx2.get(f"http://{served.address}/dashboard{path}", headers=bearer, timeout=30)
+        assert page.status_code == 200
+        assert re.search(text, page.text)
+    node = httpx2.get(f"http://{served.address}/dashboard/searches/{search_id}/nodes/0", headers=bearer, timeout=30)
+    assert "static_cast" in node.text
+    receipts = httpx2.get(f"http://{served.address}/dashboard/receipts", headers=bearer, timeout=30)
+    assert f"{search_id}.0</a>" in receipts.text
+    assert "every link between neighbours holds" in receipts.text

@@ -1,0 +1,1 @@
+"""The dashboard: what the server holds, as pages in a browser."""
