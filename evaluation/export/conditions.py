@@ -38,8 +38,39 @@ def refuse_modes(tensors: list[torch.Tensor]) -> None:
             raise NotCheckedError("autocast", f"autocast is on for {kind}; it would change the reference's dtypes")
 
 
-def refuse_state(module: torch.nn.Module) -> None:
-    """Modules whose call changes their own state, or that compute another thing in the mode that was not checked."""
+def state_of(module: torch.nn.Module) -> tuple[Any, ...]:
+    """What a module and its parts are besides weights: types, hooks, numbers and texts they hold (`eps`, say)."""
+    return tuple(
+        (
+            type(part), len(part._forward_hooks), len(part._forward_pre_hooks), len(part._backward_hooks),
+            *(
+                (name, type(value), value if type(value) is not tuple else repr(value))
+                for name, value in vars(part).items()
+                if type(value) in _PLAIN and name != "training" and not name.startswith("export_")
+            ),
+        )
+        for part in module.modules()
+    )  # fmt: skip
+
+
+_PLAIN = (int, float, str, bool, tuple, type(None))
+
+
+def refuse_state(module: torch.nn.Module, constructor: inspect.Signature, checked: tuple[Any, ...]) -> None:
+    """Modules that are not the one that was checked, whose call changes their own state, or whose mode was not checked.
+
+    Args:
+        module: an instance of the exported class.
+        constructor: signature of the reference's `__init__`, without `self`.
+        checked: arguments with which the reference was built when kernels were checked.
+    """
+    args, kwargs = module.export_init
+    if not _equal(constructor.bind(*args, **kwargs), constructor.bind(*checked)):
+        raise NotCheckedError("constructor", f"the module was built with other arguments than {_short(checked)}")
+    now, then = state_of(module), module.export_state
+    # The module's own hooks are called around `forward`, whatever runs inside.
+    if now[1:] != then[1:] or now[0][4:] != then[0][4:]:
+        raise NotCheckedError("state", "the module's parts, their hooks or settings were changed after it was built")
     for part in module.modules():
         if isinstance(part, torch.nn.modules.batchnorm._NormBase) and part.track_running_stats and part.training:
             raise NotCheckedError("state", f"{type(part).__name__} updates its running statistics in training mode")
@@ -48,6 +79,29 @@ def refuse_state(module: torch.nn.Module) -> None:
         part_ = next((part for part in module.modules() if isinstance(part, moody)), None)
         if part_ is not None:
             raise NotCheckedError("state", f"{type(part_).__name__} was checked in training mode alone")
+
+
+def _equal(mine: inspect.BoundArguments, theirs: inspect.BoundArguments) -> bool:
+    mine.apply_defaults()
+    theirs.apply_defaults()
+    return _same(dict(mine.arguments), dict(theirs.arguments))
+
+
+def _same(mine: Any, theirs: Any) -> bool:
+    if type(mine) is not type(theirs):
+        return False
+    if isinstance(mine, torch.Tensor):
+        return mine.shape == theirs.shape and mine.dtype == theirs.dtype and torch.equal(mine.cpu(), theirs.cpu())
+    if isinstance(mine, list | tuple):
+        return len(mine) == len(theirs) and all(map(_same, mine, theirs))
+    if isinstance(mine, dict):
+        return list(mine) == list(theirs) and all(_same(mine[name], theirs[name]) for name in mine)
+    return bool(mine == theirs)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def device_name(device: torch.device) -> tuple[str, str]:

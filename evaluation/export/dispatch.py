@@ -13,7 +13,14 @@ from typing import Any
 
 import torch
 
-from kernelevolve.evaluation.export.conditions import device_name, is_default, modes, refuse_modes, refuse_state
+from kernelevolve.evaluation.export.conditions import (
+    device_name,
+    is_default,
+    modes,
+    refuse_modes,
+    refuse_state,
+    state_of,
+)
 from kernelevolve.evaluation.export.guard import Decision, NotCheckedError, choose, flatten
 from kernelevolve.evaluation.export.kernels import Twins, native_function, python_module
 
@@ -53,6 +60,8 @@ class Dispatcher:
         self.use_kernels = True
         self.any_device = False
         self.any_shape = False
+        self.built: Callable[[], tuple[inspect.Signature, tuple[Any, ...]]] = tuple  # type: ignore[assignment]
+        """For modules: the constructor's signature, and the arguments that were checked."""
         self.pretend: str | None = None
         """Platform that tensors are taken to be on, whatever they say: for checks where the device is missing."""
         self._known: dict[Any, tuple[Decision, Callable[..., Any] | None]] = {}
@@ -126,7 +135,7 @@ class Dispatcher:
             leaves: list[Any] = []
             structure = flatten(given, leaves)
             if module is not None:
-                refuse_state(module)
+                refuse_state(module, *self.built())
                 state = [*module.parameters(), *module.buffers()]
                 structure += "+" + flatten(state, leaves) if state else ""
             tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
@@ -317,7 +326,7 @@ def _key(args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module 
         given += [(name, _look(value)) for name, value in kwargs.items()]
     if module is not None:
         given += [_look(value) for value in (*module.parameters(), *module.buffers())]
-        given += [part.training for part in module.modules()]
+        given += [module.training, state_of(module)]
     return (*given, *modes())
 
 

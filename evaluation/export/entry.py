@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -69,7 +70,14 @@ def _dispatcher() -> Dispatcher:
     return Dispatcher(PLAN, SOURCES, _call_function, _signature(_reference.reference, 0))
 
 
+@functools.cache
+def _built() -> tuple[inspect.Signature, tuple[Any, ...]]:
+    signature = inspect.signature(_reference.Model.__init__)
+    return signature.replace(parameters=list(signature.parameters.values())[1:]), tuple(_init_inputs())
+
+
 _dispatch = _dispatcher()
+_dispatch.built = _built
 
 
 def configure(

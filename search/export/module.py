@@ -42,6 +42,7 @@ class ModelNew(_reference.Model):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.export_init = (args, kwargs)
+        self.export_state = state_of(self)
 
     @torch.compiler.disable
     def forward(self, *args: Any, **kwargs: Any) -> Any:
