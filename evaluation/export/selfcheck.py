@@ -55,7 +55,7 @@ def main(dispatcher: Dispatcher, make: Callable[[Any], Any], build: Callable[[],
             module = None if build is None else _cast(build(), dtype).to(device)
             with torch.device(device):
                 given = make(Parameters(copy.deepcopy(parameters)))
-            args, kwargs = _arguments(_placed(given, device, getattr(torch, dtype)))
+            args, kwargs = _placed(_arguments(given), device, getattr(torch, dtype))
             rows.append((name, dtype, *_check_case(dispatcher, args, kwargs, module)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -157,6 +157,8 @@ def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
 def _arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(value, dict):
         return (), value
+    if hasattr(value, "args") and hasattr(value, "kwargs"):
+        return tuple(value.args), dict(value.kwargs)
     return (tuple(value), {}) if isinstance(value, list | tuple) else ((value,), {})
 
 

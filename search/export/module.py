@@ -10,7 +10,7 @@ from typing import Any
 
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.task import Task
+from kernelevolve.evaluation.task import Task, TaskForm
 
 _PARTS = ("guard", "kernels", "conditions", "dispatch", "entry", "selfcheck")
 """Modules of `kernelevolve.evaluation.export` whose text makes up the module, in order."""
@@ -104,6 +104,8 @@ def reference_text(task: Task, source: str) -> str:
     """
     if not any(case.hidden for case in task.cases):
         return source
+    if task.form is TaskForm.OPINFO:
+        return source  # The samples are torch's own, and the text names none of them.
     tree = ast.parse(source)
     sets = [node for node in tree.body if _is_cases(node)]
     mentions = sum(isinstance(node, ast.Name) and node.id == "CASES" for node in ast.walk(tree))

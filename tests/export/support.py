@@ -73,7 +73,7 @@ class Shelf:
     store: Store
     verdicts: dict[str, Verdict] = field(default_factory=dict)
 
-    def search(self, task: Path, *candidates: tuple[Candidate, Times | None], platform: str = "cpu") -> str:
+    def search(self, task: Path | str, *candidates: tuple[Candidate, Times | None], platform: str = "cpu") -> str:
         """A search that holds these candidates, in order; None leaves one untimed."""
         points = [candidate for candidate, _times in candidates]
         given = OptimizeOptions()
@@ -83,7 +83,7 @@ class Shelf:
             self.store.add_node(search_id, candidate, timed(verdict, platform, times), (), "")
         return search_id
 
-    def judged(self, task: Path, candidate: Candidate, platform: str) -> Verdict:
+    def judged(self, task: Path | str, candidate: Candidate, platform: str) -> Verdict:
         """The judge's verdict, untimed."""
         key = f"{task}{platform}{candidate.source_hash}"
         if key not in self.verdicts:

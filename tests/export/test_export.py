@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -209,6 +210,29 @@ def test_examples_export(shelf: Shelf, example: str, load: Load) -> None:
         assert module.kernel(ids, table)[:5].tolist() == [1, 3, 5, 2, 0]
 
 
+def test_operators_of_torch_export(shelf: Shelf, load: Load, tmp_path: Path) -> None:
+    pytest.importorskip("expecttest", reason="torch's operator database needs expecttest")
+    source = """#include <cmath>
+void kernel(TensorView x, TensorView out) {
+  for (int64_t i = 0; i < x.numel(); ++i)
+    static_cast<float*>(out.data_ptr())[i] = std::fabs(static_cast<float*>(x.data_ptr())[i]);
+}
+"""
+    with shelf.pool.lend() as judge:
+        names = [case["name"] for case in judge.describe_task("aten::abs")["cases"]]
+    search_id = shelf.search("aten::abs", (Candidate(language="cpp", source=source), dict.fromkeys(names, EVEN)))
+    _summary, text = export_kernel(shelf.pool, shelf.store, ExportRequest(search_id=search_id))
+    module = load(text)
+    assert "reference = torch.abs" in module.REFERENCE
+    module.configure(on_fallback="raise")
+    x = torch.randn(20, 20)
+    assert torch.equal(module.kernel(x), x.abs())
+    (tmp_path / "absolute.py").write_text(text)
+    program = "import runpy; sys.argv = ['x', '--check']; runpy.run_path('absolute.py', run_name='__main__')"
+    done = run_apart(tmp_path, program)
+    assert f"{len(module.PLAN['cases'])} of {len(module.PLAN['cases'])} right" in done.stdout, done.stdout + done.stderr
+
+
 NESTED_TASK = """import torch
 CASES = {"a": {"n": 64}, "b": {"n": 4096}}
 def make_inputs(case):
@@ -284,6 +308,39 @@ def test_kernels_for_a_gpu_that_is_not_here_fall_back_on_the_processor(
     ).explain(x, scale, 0.5)
     assert alone["kind"] == "device"
     assert "checked was cuda:sm_90" in alone["why"]
+
+
+CUDA = """
+__global__ void rows(const float* x, const float* by, float shift, float* y, int64_t count, int64_t cols) {
+  const int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x;
+  if (i < count) y[i] = x[i] * by[i % cols] + shift;
+}
+void kernel(TensorView x, TensorView scale, double shift, TensorView out) {
+  const int64_t count = x.numel();
+  rows<<<(count + 255) / 256, 256, 0, current_stream(x)>>>(
+      static_cast<const float*>(x.data_ptr()), static_cast<const float*>(scale.data_ptr()), (float)shift,
+      static_cast<float*>(out.data_ptr()), count, x.size(1));
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on PATH")
+def test_cuda_kernels_without_a_gpu_are_compiled_and_say_so(
+    shelf: Shelf, rows_task: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here: tests/gpu/test_export.py runs the kernel")
+    search_id = shelf.search(rows_task, (Candidate(language="cuda", source=CUDA), None), platform="cuda:sm_90")
+    request = ExportRequest(search_id=search_id, allow_unexecuted=True)
+    summary, text = export_kernel(shelf.pool, shelf.store, request)
+    assert summary.judged[0].level == "compiled"
+    assert "nobody has seen its results" in text
+    module = load(text)
+    assert module.explain(torch.randn(4, 512), torch.randn(512), 0.5)["kind"] == "device"
+    # The module itself compiles it as the judge does, and it can be loaded.
+    assert callable(module._dispatch._entry(0))
+    broken = text.replace("if (i < count) y[i]", "if (i < count) z[i]")
+    assert judge_module(shelf, rows_task, broken, "cuda:sm_90").status is Status.COMPILE_ERROR
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------
