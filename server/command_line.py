@@ -377,7 +377,8 @@ def export(
     """Write a search's best kernels as one importable module that chooses by shape and falls back to the reference."""
     with reported(as_json):
         from kernelevolve.server.commands.export import run_export
-        from kernelevolve.tools.export_kernel import ExportRequest, summary_text
+        from kernelevolve.tools.export_kernel import summary_text
+        from kernelevolve.tools.export_summary import ExportRequest
 
         request = ExportRequest(
             search_id=search_id, steps=tuple(steps or ()), also=tuple(also or ()), embed_reference=embed_reference,

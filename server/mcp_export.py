@@ -12,7 +12,7 @@ from pydantic import Field
 
 from kernelevolve.search.store import Store
 from kernelevolve.server.mcp_support import in_thread, reporter, result
-from kernelevolve.tools.export_kernel import ExportRequest, ExportSummary, export_kernel, stored_export, summary_text
+from kernelevolve.tools.export_summary import ExportRequest, ExportSummary
 from kernelevolve.tools.judges import Cancellation, JudgePool
 
 
@@ -54,6 +54,8 @@ def add_export_tools(server: MCPServer[Any], pool: JudgePool, store: Callable[[]
         cancellation = Cancellation()
 
         def work() -> CallToolResult:
+            from kernelevolve.tools.export_kernel import export_kernel, summary_text
+
             request = ExportRequest(
                 search_id=search_id, steps=tuple(steps), also=tuple(also), embed_reference=embed_reference,
                 allow_unexecuted=allow_unexecuted, limit_s=limit_s,
@@ -71,4 +73,10 @@ def add_export_tools(server: MCPServer[Any], pool: JudgePool, store: Callable[[]
     @server.resource("search://{search_id}/export", title="An exported module", mime_type="text/x-python")
     async def export_resource(search_id: str) -> str:
         """The module that was exported last of a search."""
-        return str(await in_thread(lambda: stored_export(pool.state, search_id)))
+
+        def read() -> str:
+            from kernelevolve.tools.export_kernel import stored_export
+
+            return stored_export(pool.state, search_id)
+
+        return str(await in_thread(read))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from kernelevolve.server.commands.verify import progress_bar
 from kernelevolve.server.settings import open_store
-from kernelevolve.tools.export_kernel import ExportRequest, ExportSummary, export_kernel
+from kernelevolve.tools.export_kernel import export_kernel
+from kernelevolve.tools.export_summary import ExportRequest, ExportSummary
 from kernelevolve.tools.judges import JudgePool
 
 

@@ -14,7 +14,8 @@ import pytest
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.judge.client import start_warm_host, stop_warm_host
 from kernelevolve.search.store import Store
-from kernelevolve.tools.export_kernel import ExportRequest, export_kernel
+from kernelevolve.tools.export_kernel import export_kernel
+from kernelevolve.tools.export_summary import ExportRequest
 from kernelevolve.tools.judges import JudgePool
 from tests.export.support import ROWS_CPP, ROWS_TASK, Shelf
 

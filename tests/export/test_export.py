@@ -20,7 +20,8 @@ from kernelevolve.evaluation.verdict import PlatformVerdict
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.export.module import literal, reference_text
 from kernelevolve.tools.compile_and_verify import TEXT_LIMIT
-from kernelevolve.tools.export_kernel import ExportRequest, export_kernel, stored_export, summary_text
+from kernelevolve.tools.export_kernel import export_kernel, stored_export, summary_text
+from kernelevolve.tools.export_summary import ExportRequest
 from kernelevolve.tools.judges import JudgePool
 from tests.export.conftest import EVEN, FAST, SLOW, Load
 from tests.export.support import EXAMPLES, ROWS_CPP, ROWS_TASK, ROWS_TRITON, Shelf, run_apart

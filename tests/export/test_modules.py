@@ -12,7 +12,8 @@ import torch
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError
-from kernelevolve.tools.export_kernel import ExportRequest, export_kernel
+from kernelevolve.tools.export_kernel import export_kernel
+from kernelevolve.tools.export_summary import ExportRequest
 from tests.export.conftest import EVEN, Load
 from tests.export.support import Shelf, run_apart
 

@@ -10,7 +10,8 @@ import torch
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import PlatformError
 from kernelevolve.evaluation.platforms.nvml import nvml_devices
-from kernelevolve.tools.export_kernel import ExportRequest, export_kernel
+from kernelevolve.tools.export_kernel import export_kernel
+from kernelevolve.tools.export_summary import ExportRequest
 from tests.export.conftest import EVEN, FAST, kernel_cache, load, rows_task, shelf  # noqa: F401 - fixtures
 from tests.export.support import ROWS_TRITON, Shelf
 from tests.export.test_export import CUDA
