@@ -76,6 +76,11 @@ class Language(abc.ABC):
         return platform.availability().levels.get(self.name, ())
 
     @property
+    def is_authored(self) -> bool:
+        """Whether candidates of a search may be written in it."""
+        return True
+
+    @property
     def is_interpreted(self) -> bool:
         """Whether a device that is not here is made up for by Triton's interpreter."""
         return False

@@ -13,6 +13,7 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge.client import Judge, Progress
+from kernelevolve.evaluation.language import get_language
 from kernelevolve.evaluation.platform import get_platform
 from kernelevolve.evaluation.task import Task
 from kernelevolve.search import driver, engine
@@ -178,6 +179,10 @@ def start_search(
     with pool.lend(cancellation) as judge:
         described = describe(judge, path)
         language = language or default_language(platform)
+        if not get_language(language).is_authored:
+            raise SearchError(
+                f"A search can't start from {language!r}.", "Hand in one of its kernels, in the kernel's language."
+            )
         if source is not None:
             points = [Candidate(language=language, source=source, name="start")]
         else:

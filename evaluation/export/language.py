@@ -41,6 +41,11 @@ class ExportLanguage(Language):
         return tuple(level for level in Level if reached and all(level in levels for levels in reached))
 
     @property
+    def is_authored(self) -> bool:
+        """Exports are made of what a search found, and hold the reference, so none starts from one."""
+        return False
+
+    @property
     def is_interpreted(self) -> bool:
         """Where every kernel is Triton's, see `levels`."""
         return True
@@ -95,7 +100,14 @@ def plan_of(source: str) -> dict[str, Any]:
     Raises:
         CandidateError: there is none.
     """
-    return dict(_literal(source, "PLAN"))
+    plan = _literal(source, "PLAN")
+    kernels = plan.get("kernels") if isinstance(plan, dict) else None
+    wanted = {"node", "language", "platform", "entry", "build"}
+    if not isinstance(kernels, list) or not all(
+        isinstance(kernel, dict) and wanted <= set(kernel) for kernel in kernels
+    ):
+        raise _no_export("PLAN is not what an export holds.")
+    return dict(plan)
 
 
 def sources_of(source: str) -> list[str]:
@@ -108,10 +120,15 @@ def _literal(source: str, name: str) -> Any:
     for node in ast.parse(source).body:
         target = node.target if isinstance(node, ast.AnnAssign) else None
         if isinstance(target, ast.Name) and target.id == name and isinstance(node, ast.AnnAssign) and node.value:
-            return ast.literal_eval(node.value)
-    raise CandidateError(
-        Finding.MISSING_ENTRY_POINT, f"The module has no {name}.", "Hand in a module that `kernelevolve export` wrote."
-    )
+            try:
+                return ast.literal_eval(node.value)
+            except ValueError as error:
+                raise _no_export(f"{name} is no literal.") from error
+    raise _no_export(f"The module has no {name}.")
+
+
+def _no_export(why: str) -> CandidateError:
+    return CandidateError(Finding.MISSING_ENTRY_POINT, why, "Hand in a module that `kernelevolve export` wrote.")
 
 
 class _Watch:

@@ -19,10 +19,12 @@ from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import PlatformVerdict
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.export.module import literal, reference_text
+from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.tools.compile_and_verify import TEXT_LIMIT
 from kernelevolve.tools.export_kernel import export_kernel, stored_export, summary_text
 from kernelevolve.tools.export_summary import ExportRequest
 from kernelevolve.tools.judges import JudgePool
+from kernelevolve.tools.searches import start_search
 from tests.export.conftest import EVEN, FAST, SLOW, Load
 from tests.export.support import EXAMPLES, ROWS_CPP, ROWS_TASK, ROWS_TRITON, Shelf, run_apart
 
@@ -139,6 +141,25 @@ def test_a_module_with_a_wrong_kernel_is_refused(shelf: Shelf, rows_task: Path, 
     text = judge_module(shelf, rows_task, "def kernel(x, scale, shift):\n    return x * scale + shift\n")
     assert text.diagnosis is not None
     assert "no PLAN" in text.diagnosis.summary
+    for plan in ("{}", "[]", "{'kernels': [{}]}", "__import__('os').getcwd()"):
+        verdict = judge_module(shelf, rows_task, f"PLAN: dict = {plan}\ndef kernel(x, scale, shift):\n    return x\n")
+        assert verdict.status is Status.RULE_VIOLATION
+
+
+def test_no_search_starts_from_an_export(shelf: Shelf, rows_task: Path, rows_text: str) -> None:
+    """It carries the reference, so it would be a search's best without a kernel."""
+    with pytest.raises(SearchError, match="can't start from 'export'"):
+        start_search(
+            shelf.pool,
+            shelf.store,
+            str(rows_task),
+            "cpu",
+            "greedy",
+            "assistant",
+            OptimizeOptions(),
+            rows_text,
+            "export",
+        )
 
 
 def test_an_export_is_refused_where_only_its_parts_are_right(
