@@ -388,7 +388,7 @@ def export(
     if as_json:
         print_json({**summary.model_dump(mode="json"), **({} if output is not None else {"module": text})})
         return
-    stderr_console().print(summary_text(summary), markup=False, highlight=False)
+    stderr_console().print(summary_text(summary), markup=False, highlight=False, soft_wrap=True)
     if output is None:
         print(text, end="")
 

@@ -87,8 +87,8 @@ class Dispatcher:
         key = _key(args, kwargs, module)
         known = None if key is None else self._known.get(key)
         if known is None:
-            decision = self._decide(args, kwargs, module)
-            run = None if decision.kernel is None else self._prepare(decision.kernel, args, kwargs, module)
+            decision, form = self._decide(args, kwargs, module)
+            run = None if decision.kernel is None else self._prepare(decision.kernel, form, args, kwargs, module)
             known = (decision, run)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
@@ -108,7 +108,7 @@ class Dispatcher:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None = None
     ) -> dict[str, Any]:
         """What a call would do, without doing it."""
-        decision = self._decide(args, kwargs, module)
+        decision = self._decide(args, kwargs, module)[0]
         node = None if decision.kernel is None else self.plan["kernels"][decision.kernel]["node"]
         return {"kernel": node, "kind": decision.kind, "case": decision.case, "why": decision.text}
 
@@ -127,7 +127,10 @@ class Dispatcher:
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
-    def _decide(self, args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None) -> Decision:
+    def _decide(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None
+    ) -> tuple[Decision, Any]:
+        """What to do with a call, and the form of its outputs."""
         try:
             if not self.use_kernels:
                 raise NotCheckedError("switched off", "configure(use_kernels=False) is in force")
@@ -144,9 +147,11 @@ class Dispatcher:
             decision = choose(self.plan, structure, leaves, platform, self.any_shape)
             if decision.kernel is not None:
                 self._refuse_interpreter(decision.kernel, tensors)
-            return decision
+                native = self.plan["kernels"][decision.kernel]["build"] is not None
+                return decision, self._form(*given, module, needed=native)
+            return decision, None
         except NotCheckedError as error:
-            return Decision(None, error.kind, str(error))
+            return Decision(None, error.kind, str(error)), None
 
     def _platform(self, tensors: list[torch.Tensor]) -> str:
         """The plan's platform that the tensors are on."""
@@ -200,16 +205,16 @@ class Dispatcher:
     # -- running ------------------------------------------------------------------------------------------------------
 
     def _prepare(
-        self, index: int, args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None
+        self, index: int, form: Any, args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None
     ) -> Callable[..., Any]:
         """What runs a kernel for all calls of this form."""
         kernel = self.plan["kernels"][index]
         as_given = [len(args), list(kwargs)] in self.plan["forms"]
-        form = self._form(*self._as_checked(args, kwargs), module, needed=kernel["build"] is not None)
         inner = (self._native if kernel["build"] is not None else self._python)(index, form, args, kwargs, module)
-        if as_given or self.signature is None:
-            return inner
-        return lambda args, kwargs, module: inner(*self._as_checked(args, kwargs), module)
+        run = inner
+        if not as_given and self.signature is not None:
+            run = lambda args, kwargs, module: inner(*self._as_checked(args, kwargs), module)  # noqa: E731
+        return _on_device(run, _device_of(args, kwargs, module))
 
     def _native(
         self, index: int, form: Any, args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None
@@ -219,8 +224,7 @@ class Dispatcher:
         nested, like = form
         leaves: list[Any] = []
         flatten((args, kwargs), leaves)
-        state = [] if module is None else [*module.parameters(), *module.buffers()]
-        device = next(leaf.device for leaf in (*leaves, *state) if isinstance(leaf, torch.Tensor))
+        device = _device_of(args, kwargs, module)
         shapes = [(tensor.shape, tensor.dtype) for tensor in like]
         is_one = isinstance(nested, torch.Tensor)
         is_flat = not kwargs and len(leaves) == len(args) and all(leaf is not None for leaf in leaves)
@@ -288,9 +292,10 @@ class Dispatcher:
                 raise TypeError("the reference returns something that is no tensor")
         except Exception as error:
             if needed:
-                raise RuntimeError(
-                    "The shapes of the outputs can't be found: the reference does not run on torch's meta device "
-                    f"({type(error).__name__}: {error})."
+                raise NotCheckedError(
+                    "outputs",
+                    "the shapes of the outputs can't be found, since the reference does not run on torch's meta device "
+                    f"({type(error).__name__}: {error})",
                 ) from error
             return None
         return nested, found
@@ -314,6 +319,25 @@ class Dispatcher:
                 FallbackWarning,
                 stacklevel=5,
             )
+
+
+def _device_of(args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None) -> torch.device:
+    leaves: list[Any] = []
+    flatten((args, kwargs), leaves)
+    state = () if module is None else (*module.parameters(), *module.buffers())
+    return next(leaf.device for leaf in (*leaves, *state) if isinstance(leaf, torch.Tensor))
+
+
+def _on_device(run: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """The same with the tensors' GPU as the current one, on which kernels are launched."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return run
+
+    def there(args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None) -> Any:
+        with torch.cuda.device(device):
+            return run(args, kwargs, module)
+
+    return there
 
 
 def _key(args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None) -> Any:

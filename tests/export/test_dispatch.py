@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from tests.export.conftest import Load
+from kernelevolve.evaluation.candidate import Candidate
+from kernelevolve.tools.export_kernel import export_kernel
+from kernelevolve.tools.export_summary import ExportRequest
+from tests.export.conftest import EVEN, Load
+from tests.export.support import EXAMPLES, Shelf
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -119,6 +123,19 @@ def test_a_mistake_of_the_caller_is_the_reference_s_own_error(rows: ModuleType) 
         rows.kernel(torch.randn(4, 512), torch.randn(512), offset=1.0)
     with pytest.raises(ValueError, match="'warn', 'raise' or 'ignore'"):
         rows.configure(on_fallback="maybe")
+
+
+def test_where_the_reference_would_fail_it_does(shelf: Shelf, load: Load) -> None:
+    """Halves of a row with an odd number of columns: no kernel may make something up."""
+    task = EXAMPLES / "rmsnorm_swiglu"
+    kernel = Candidate.from_file(task / "kernel.cpp")
+    search_id = shelf.search(task / "task.py", (kernel, dict.fromkeys(("small", "main", "odd"), EVEN)))
+    module = load(export_kernel(shelf.pool, shelf.store, ExportRequest(search_id=search_id))[1])
+    assert module.explain(torch.randn(64, 100), torch.rand(100), 1e-6)["kind"] == "kernel"
+    module.configure(on_fallback="ignore")
+    with pytest.raises(RuntimeError, match="must match the size"):
+        module.kernel(torch.randn(64, 101), torch.rand(101), 1e-6)
+    assert module.dispatch_report()["fallbacks"]["outputs"]["calls"] == 1
 
 
 def test_kernels_never_read_past_a_shorter_tensor(rows: ModuleType) -> None:

@@ -284,6 +284,25 @@ def test_nested_arguments_and_results_keep_the_reference_s_form(shelf: Shelf, tm
     assert module.explain(x, (y, z))["kind"] == "arguments"
 
 
+def test_outputs_whose_shape_follows_the_values_are_refused(shelf: Shelf, tmp_path: Path) -> None:
+    """Nobody could give such a kernel memory to write to."""
+    task = tmp_path / "positive.py"
+    task.write_text(
+        "import torch\nSPECIAL_VALUES = False\nCASES = {'a': {'n': 64}}\n"
+        "def make_inputs(case):\n    return (torch.arange(1, case.n + 1) * torch.rand(case.n),)\n"
+        "def reference(x):\n    return x[x > 0] * 2\n"
+    )
+    source = """void kernel(TensorView x, TensorView out) {
+  for (int64_t i = 0; i < x.numel(); ++i)
+    static_cast<float*>(out.data_ptr())[i] = 2 * static_cast<float*>(x.data_ptr())[i];
+}
+"""
+    search_id = shelf.search(task, (Candidate(language="cpp", source=source), {"a": EVEN}))
+    assert shelf.store.node(f"{search_id}.0").status == "correct"
+    with pytest.raises(CandidateError, match="shapes of the outputs can't be found"):
+        export_kernel(shelf.pool, shelf.store, ExportRequest(search_id=search_id))
+
+
 # -- Triton -----------------------------------------------------------------------------------------------------------
 
 
