@@ -68,6 +68,7 @@ class Dispatcher:
         self._loaded: dict[int, Any] = {}
         self._twins = Twins()
         self._lock = threading.Lock()
+        self._loading = threading.Lock()
         self._warned: set[str] = set()
         self.forget()
 
@@ -270,13 +271,14 @@ class Dispatcher:
 
     def _entry(self, index: int) -> Any:
         """A kernel, loaded at its first call."""
-        if index not in self._loaded:
-            kernel, source = self.plan["kernels"][index], self.sources[index]
-            if kernel["build"] is not None:
-                self._loaded[index] = native_function(source, kernel["build"])
-            else:
-                self._loaded[index] = getattr(python_module(source, f"kernel_{index}"), kernel["entry"])
-        return self._loaded[index]
+        with self._loading:
+            if index not in self._loaded:
+                kernel, source = self.plan["kernels"][index], self.sources[index]
+                if kernel["build"] is not None:
+                    self._loaded[index] = native_function(source, kernel["build"])
+                else:
+                    self._loaded[index] = getattr(python_module(source, f"kernel_{index}"), kernel["entry"])
+            return self._loaded[index]
 
     def _form(self, args: tuple[Any, ...], kwargs: dict[str, Any], module: torch.nn.Module | None, needed: bool) -> Any:
         """How the reference nests its outputs, and their shapes and dtypes: found on torch's meta device, where nothing

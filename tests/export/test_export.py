@@ -130,9 +130,13 @@ def test_a_module_that_does_not_choose_what_its_plan_says_is_refused(
     assert verdict.diagnosis is not None
     assert "does not choose what was planned for case wide" in verdict.diagnosis.summary
     shy = rows_text.replace(
-        "decision = self._decide(args, kwargs, module)\n        node", "decision = 1/0\n        node"
+        "            platform = self._platform(tensors)", "            raise NotCheckedError('shy', 'no')"
     )
-    assert judge_module(shelf, rows_task, shy).status is Status.RUNTIME_ERROR
+    assert shy != rows_text
+    verdict = judge_module(shelf, rows_task, shy)
+    assert verdict.status is Status.RUNTIME_ERROR
+    assert verdict.diagnosis is not None
+    assert "shy: no" in verdict.diagnosis.summary
 
 
 def test_a_module_with_a_wrong_kernel_is_refused(shelf: Shelf, rows_task: Path, rows_text: str) -> None:
