@@ -16,7 +16,7 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import PlatformError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.kernel_code import KernelCode
-from kernelevolve.evaluation.platform import Platform
+from kernelevolve.evaluation.platform import Level, Platform
 from kernelevolve.evaluation.plug_ins import load_plug_ins
 from kernelevolve.evaluation.resources import KernelResources
 
@@ -71,6 +71,20 @@ class Language(abc.ABC):
     def supports(self, platform: Platform) -> bool:
         """Whether candidates of this language make sense on a platform at all."""
 
+    def levels(self, candidate: Candidate, platform: Platform) -> tuple[Level, ...]:
+        """Levels at which a candidate can be judged for a platform on this machine, best first."""
+        return platform.availability().levels.get(self.name, ())
+
+    @property
+    def is_authored(self) -> bool:
+        """Whether candidates of a search may be written in it."""
+        return True
+
+    @property
+    def is_interpreted(self) -> bool:
+        """Whether a device that is not here is made up for by Triton's interpreter."""
+        return False
+
     @abc.abstractmethod
     def build(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> Artifact:
         """Compile ahead of time, where the language does that; off the device lock.
@@ -115,6 +129,7 @@ _BUILT_IN = {
     "cpp": "kernelevolve.evaluation.languages.cpp:CppLanguage",
     "cuda": "kernelevolve.evaluation.languages.cuda:CudaLanguage",
     "hip": "kernelevolve.evaluation.languages.hip:HipLanguage",
+    "export": "kernelevolve.evaluation.export.language:ExportLanguage",
 }
 
 

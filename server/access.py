@@ -36,13 +36,26 @@ TOOL_SCOPES: dict[str, Scope] = {
     "get_search": Scope.READ,
     "compile_and_verify": Scope.EVALUATE,
     "profile_kernel": Scope.EVALUATE,
+    "export_kernel": Scope.EVALUATE,
     "start_search": Scope.SEARCH,
     "run_search_step": Scope.SEARCH,
     "store_pattern": Scope.SEARCH,
 }
 """Tool → what its caller must be allowed. A tool that is missing here needs `admin`."""
+
 _MOST_NOTED = 16
 """Searches of one call that the audit log names."""
+
+WRITING_SCOPES: dict[str, tuple[str, Scope]] = {"export_kernel": ("path", Scope.SEARCH)}
+"""Tool → an argument with which it writes a file, and what the caller must be allowed then."""
+
+
+def wanted_scope(tool: str, arguments: Any = None) -> Scope:
+    """What the caller of a tool must be allowed."""
+    argument, scope = WRITING_SCOPES.get(tool, ("", Scope.ADMIN))
+    if argument and isinstance(arguments, dict) and arguments.get(argument) is not None:
+        return scope
+    return TOOL_SCOPES.get(tool, Scope.ADMIN)
 
 
 class StoredTokens(TokenVerifier):
@@ -113,8 +126,8 @@ class Guard(ServerMiddleware[Any]):
             return await call_next(ctx)
         name = str((ctx.params or {}).get("name", ""))
         asked = list(searches_in(ctx.method, ctx.params or {}))
-        if not self._may(name):
-            wanted = TOOL_SCOPES.get(name, Scope.ADMIN)
+        wanted = wanted_scope(name, (ctx.params or {}).get("arguments"))
+        if not self._allows(wanted):
             self.note(name, "refused", 0.0, asked)
             text = f"{name} needs the scope {wanted.value!r}; {self._why()}"
             return Refusal(content=[TextContent(type="text", text=text)], is_error=True)
@@ -156,7 +169,9 @@ class Guard(ServerMiddleware[Any]):
         raise TypeError(f"a list of tools came as {type(result).__name__}")
 
     def _may(self, tool: str) -> bool:
-        wanted = TOOL_SCOPES.get(tool, Scope.ADMIN)
+        return self._allows(wanted_scope(tool))
+
+    def _allows(self, wanted: Scope) -> bool:
         return self._most.allows(wanted) and _scope_of_caller().allows(wanted)
 
     def _why(self) -> str:

@@ -366,6 +366,44 @@ def search_compare(
         Console().print(comparison_view(entries))
 
 
+@app.command()
+def export(
+    search_id: Annotated[str, typer.Argument(metavar="SEARCH", help="The search.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File for the module, .py. Default: standard output.")
+    ] = None,
+    steps: Annotated[
+        list[int] | None, typer.Option(min=0, help="A node by its step; repeat. Default: the best of each case.")
+    ] = None,
+    also: Annotated[list[str] | None, typer.Option(help="A further search of the same task; repeat for more.")] = None,
+    embed_reference: Annotated[bool, typer.Option(help="Carry the reference along, to fall back to.")] = True,
+    allow_unexecuted: Annotated[
+        bool, typer.Option("--allow-unexecuted", help="Take kernels that no device executed; the module says so.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+    limit: Annotated[float, typer.Option(min=0.1, help="Seconds one answer of the module may take.")] = 120.0,
+    state: StateOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a search's best kernels as one importable module that chooses by shape and falls back to the reference."""
+    with reported(as_json):
+        from kernelevolve.server.commands.export import run_export
+        from kernelevolve.tools.export_kernel import summary_text
+        from kernelevolve.tools.export_summary import ExportRequest
+
+        request = ExportRequest(
+            search_id=search_id, steps=tuple(steps or ()), also=tuple(also or ()), embed_reference=embed_reference,
+            allow_unexecuted=allow_unexecuted, limit_s=limit,
+        )  # fmt: skip
+        summary, text = run_export(state_folder(state), request, output, overwrite, quiet=as_json)
+    if as_json:
+        print_json({**summary.model_dump(mode="json"), **({} if output is not None else {"module": text})})
+        return
+    stderr_console().print(summary_text(summary), markup=False, highlight=False, soft_wrap=True)
+    if output is None:
+        print(text, end="")
+
+
 @bench_app.command("search")
 def bench_search(
     task: Annotated[str | None, typer.Argument(help="Task; without one a made-up task with a known optimum.")] = None,

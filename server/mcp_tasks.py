@@ -56,7 +56,8 @@ class LongTool:
 
 
 LONG_TOOLS: Mapping[str, LongTool] = {
-    name: LongTool() for name in ("compile_and_verify", "profile_kernel", "start_search", "run_search_step")
+    name: LongTool()
+    for name in ("compile_and_verify", "profile_kernel", "start_search", "run_search_step", "export_kernel")
 }
 """The tools of this server that may take longer than a client waits."""
 

@@ -13,7 +13,7 @@ from kernelevolve.search.errors import SearchError
 from kernelevolve.search.node import SearchRecord
 from kernelevolve.server.tokens import Scope
 
-HANDLE_ARGUMENTS = ("search_id", "searches", "node", "nodes", "submissions", "extend")
+HANDLE_ARGUMENTS = ("search_id", "also", "node", "nodes", "submissions", "extend")
 """Arguments of tools that name a search, a node or an order; handles of the latter two begin with the search's."""
 _SCHEME = "search://"
 

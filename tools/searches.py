@@ -12,6 +12,7 @@ from kernelevolve.evaluation.candidate import SUFFIXES, Candidate
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge, Progress
+from kernelevolve.evaluation.language import get_language
 from kernelevolve.evaluation.platform import get_platform
 from kernelevolve.evaluation.task import Task
 from kernelevolve.search import driver, engine
@@ -99,6 +100,10 @@ def start_search(
     with pool.lend(cancellation) as judge:
         described = describe(judge, path)
         language = language or default_language(platform)
+        if not get_language(language).is_authored:
+            raise SearchError(
+                f"A search can't start from {language!r}.", "Hand in one of its kernels, in the kernel's language."
+            )
         if source is not None:
             points = [Candidate(language=language, source=source, name="start")]
         else:

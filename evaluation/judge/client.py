@@ -26,6 +26,7 @@ from kernelevolve.evaluation.judge.host import READY
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.spans import Past, add_past, is_traced
+from kernelevolve.evaluation.task_cases import TaskCases
 from kernelevolve.evaluation.verdict import Verdict
 
 Progress = Callable[[str, float], None]
@@ -160,6 +161,12 @@ class Judge:
         with self._lock:
             described: dict[str, Any] = self._reply(self._send({"do": "describe_task", "task": task}), None)["task"]
         return described
+
+    def describe_cases(self, task: str) -> TaskCases:
+        """The form of every case's inputs (no values), and the text that the reference can be carried along as."""
+        with self._lock:
+            reply = self._reply(self._send({"do": "describe_cases", "task": task}), None)
+        return TaskCases.model_validate(reply["cases"])
 
     def code(self, task: str, candidate: Candidate, platform: str, limit_s: float = 60.0) -> list[KernelCode]:
         """Compile a candidate for a platform, which need not be here, and read what the compiler made of it.

@@ -24,6 +24,7 @@ from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import evidence
+from kernelevolve.evaluation.judge.case_inputs import describe_cases
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.device_lock import device_lock
@@ -144,6 +145,7 @@ class Session:
                 "check_task": self._check_task,
                 "code": self._code,
                 "describe_task": lambda body: {"task": self._task(body["task"], "cpu").task.model_dump(mode="json")},
+                "describe_cases": lambda body: describe_cases(self._task(body["task"], "cpu")),
                 "ping": lambda _body: {"pid": os.getpid()},
             }
             try:
@@ -244,10 +246,10 @@ class Session:
                     )
                 )
                 continue
-            levels = platform.availability().levels.get(language.name, ())
+            levels = language.levels(prepared.request.candidate, platform)
             if Level.EXECUTED in levels:
                 self._start_executed(prepared, platform)
-            elif language.name == "triton":
+            elif language.is_interpreted and (language.name == "triton" or Level.INTERPRETED in levels):
                 absent.append(platform)
             else:
                 self._build_only(prepared, platform)
@@ -307,7 +309,9 @@ class Session:
             finally:
                 worker.close()
 
-        targets = [platform.name for platform in platforms if platform.device_kind != "cpu"]
+        # The kernels of an export were compiled when they were judged one by one.
+        triton = language.name == "triton"
+        targets = [platform.name for platform in platforms if platform.device_kind != "cpu" and triton]
         prepared.compiled.update({platform.name: Outcome() for platform in platforms if platform.name not in targets})
         compiling = self._pool.submit(compile_all)
         try:
@@ -441,7 +445,7 @@ class Session:
             if name in prepared.executed:
                 outcome = self._execute(request, prepared, platform, tell)
                 level: Level | None = Level.EXECUTED
-            elif prepared.interpreter is not None and prepared.language and prepared.language.name == "triton":
+            elif prepared.interpreter is not None and prepared.language and prepared.language.is_interpreted:
                 if interpreted is None:
                     interpreted = self._interpret(request, prepared, tell)
                     if prepared.compiling is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.kernel_code import KernelCode
-from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags
+from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags, tvm_folder
 from kernelevolve.evaluation.platform import Platform
 
 # Flags with which a precompiled header stays valid (tried with g++ 12): they share one. The others each need their own.
@@ -63,15 +63,21 @@ class CppLanguage(NativeLanguage):
         return kernel_code(candidate, scratch, limit_s)
 
     def compile(self, job: CompileJob) -> None:
+        """As the commands say, with the prelude precompiled."""
+        header = self._header(job, tvm_flags()[0])
+        for command in self.commands(job.flags, str(header), job.unit.name, job.library.name, tvm_folder()):
+            job.run([job.compiler, *command])
+
+    def commands(self, flags: list[str], header: str, unit: str, library: str, tvm: Path) -> list[list[str]]:
         """Compile and link apart."""
-        include, link = tvm_flags()
-        header = self._header(job, include)
-        object_file = job.unit.with_suffix(".o")
-        common = [*job.flags, *include, "-include", str(header), "-fmax-errors=3"]
-        job.run([job.compiler, *common, "-c", job.unit.name, "-o", object_file.name])
+        include, link = tvm_flags(tvm)
+        object_file = f"{Path(unit).stem}.o"
         # Linking with -ffast-math would add start-up code (crtfastmath.o) that makes the whole worker process flush
         # subnormal numbers to zero, torch included. So the author's flags stay out of this command.
-        job.run([job.compiler, "-shared", "-fopenmp", object_file.name, "-o", job.library.name, *link])
+        return [
+            [*flags, *include, "-include", header, "-fmax-errors=3", "-c", unit, "-o", object_file],
+            ["-shared", "-fopenmp", object_file, "-o", library, *link],
+        ]
 
     def _header(self, job: CompileJob, include: list[str]) -> Path:
         """The prelude, precompiled from the second build with the same kind of flags on: the first would lose time."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import PlatformError
 from kernelevolve.evaluation.kernel_code import KernelCode
-from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags
+from kernelevolve.evaluation.languages.native import PRELUDE, NativeLanguage, tvm_flags
 from kernelevolve.evaluation.platform import Platform
 from kernelevolve.evaluation.platforms.artifacts import read_cubin_resources, read_cubins, with_occupancy
 from kernelevolve.evaluation.platforms.cuda import CudaPlatform
@@ -44,11 +44,10 @@ class CudaLanguage(NativeLanguage):
         assert isinstance(platform, CudaPlatform)
         return ["-O3", "-std=c++17", "-lineinfo", "-Xcompiler", "-fPIC", *platform.nvcc_arch_flags()]
 
-    def compile(self, job: CompileJob) -> None:
+    def commands(self, flags: list[str], header: str, unit: str, library: str, tvm: Path) -> list[list[str]]:
         """Compile and link in one command."""
-        include, link = tvm_flags()
-        header = ["-include", str(job.header())]
-        job.run([job.compiler, *job.flags, *include, *header, "-shared", job.unit.name, "-o", job.library.name, *link])
+        include, link = tvm_flags(tvm)
+        return [[*flags, *include, "-include", header, "-shared", unit, "-o", library, *link]]
 
     def code(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> list[KernelCode]:
         """The machine code of every `__global__` function, disassembled; launches and grids are not known."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from kernelevolve.evaluation.languages.native import PRELUDE, CompileJob, NativeLanguage, tvm_flags
+from kernelevolve.evaluation.languages.native import PRELUDE, NativeLanguage, tvm_flags
 from kernelevolve.evaluation.platform import Platform
 from kernelevolve.evaluation.platforms.hip import HipPlatform
 
@@ -35,11 +36,7 @@ class HipLanguage(NativeLanguage):
         assert isinstance(platform, HipPlatform)
         return ["-O3", "-std=c++17", "-fPIC", *platform.hipcc_arch_flags()]
 
-    def compile(self, job: CompileJob) -> None:
+    def commands(self, flags: list[str], header: str, unit: str, library: str, tvm: Path) -> list[list[str]]:
         """Compile and link in one command."""
-        include, link = tvm_flags()
-        header = ["-include", str(job.header())]
-        job.run(
-            [job.compiler, *job.flags, *include, *header, "-x", "hip", "-shared", job.unit.name, "-o",
-             job.library.name, *link]
-        )  # fmt: skip
+        include, link = tvm_flags(tvm)
+        return [[*flags, *include, "-include", header, "-x", "hip", "-shared", unit, "-o", library, *link]]

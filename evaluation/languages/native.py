@@ -83,8 +83,21 @@ class NativeLanguage(Language):
         """Compiler flags that every candidate gets."""
 
     @abc.abstractmethod
+    def commands(self, flags: list[str], header: str, unit: str, library: str, tvm: Path) -> list[list[str]]:
+        """Arguments of the compiler that turn a translation unit into a shared library, one list for each run of it.
+
+        Args:
+            flags: all flags of the language and the author's.
+            header: the prelude's file.
+            unit: file name of the translation unit.
+            library: file name of the library.
+            tvm: folder of the package `tvm_ffi`.
+        """
+
     def compile(self, job: CompileJob) -> None:
         """Turn `job.unit` into the shared library `job.library`."""
+        for command in self.commands(job.flags, str(job.header()), job.unit.name, job.library.name, tvm_folder()):
+            job.run([job.compiler, *command])
 
     def inspect(self, candidate: Candidate, library: Path) -> tuple[list[KernelResources], list[str]]:
         """Resources of the kernels in a built library, and notes; nothing by default."""
@@ -199,10 +212,14 @@ class NativeLanguage(Language):
         """
         source = f"kernel{self.suffix}"
         (scratch / source).write_text(candidate.source, encoding="utf-8")
-        export = "" if _EXPORT.search(candidate.source) else "TVM_FFI_DLL_EXPORT_TYPED_FUNC(kernel, kernel);\n"
         unit = scratch / f"unit{self.suffix}"
-        unit.write_text(f'#include "{source}"\n{export}', encoding="utf-8")
+        unit.write_text(self.unit_text(candidate), encoding="utf-8")
         return unit
+
+    def unit_text(self, candidate: Candidate) -> str:
+        """The translation unit around the source, which lies beside it as `kernel` with the language's suffix."""
+        export = "" if _EXPORT.search(candidate.source) else "TVM_FFI_DLL_EXPORT_TYPED_FUNC(kernel, kernel);\n"
+        return f'#include "kernel{self.suffix}"\n{export}'
 
     def load(self, artifact: Artifact, interpret: bool) -> Callable[..., Any]:
         """Load the library.
@@ -350,12 +367,17 @@ def native_cache(scratch: Path) -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or scratch.parent / "native-cache")
 
 
-def tvm_flags() -> tuple[list[str], list[str]]:
-    """Flags that find TVM's headers, and flags that link its library."""
+def tvm_folder() -> Path:
+    """Folder of the package `tvm_ffi`."""
     spec = find_spec("tvm_ffi")
     assert spec is not None
     assert spec.origin is not None
-    package = Path(spec.origin).parent
+    return Path(spec.origin).parent
+
+
+def tvm_flags(package: Path | None = None) -> tuple[list[str], list[str]]:
+    """Flags that find TVM's headers, and flags that link its library; its package is the installed one by default."""
+    package = package or tvm_folder()
     return [f"-I{package / 'include'}"], [f"-L{package / 'lib'}", "-ltvm_ffi"]
 
 

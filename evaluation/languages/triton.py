@@ -69,6 +69,11 @@ class TritonLanguage(Language):
         """GPUs, the CPU by interpretation, and whatever a plug-in platform lists Triton for."""
         return platform.family in ("cpu", "cuda", "hip") or self.name in platform.availability().levels
 
+    @property
+    def is_interpreted(self) -> bool:
+        """Triton has an interpreter."""
+        return True
+
     def build(self, candidate: Candidate, platform: Platform, scratch: Path, limit_s: float) -> Artifact:
         """Nothing to compile yet: Triton does that at the first launch, for the shapes it sees."""
         return Artifact(
@@ -93,9 +98,8 @@ class TritonLanguage(Language):
         absent = interpret or not _has_active_driver()
         if absent:
             _install_stand_in_driver("cpu" if interpret else "cuda")
-        stand_in = _stand_in if absent else nullcontext
-        with stand_in():
-            module = _import_source(artifact.source)
+        with stand_in() if absent else nullcontext():
+            module = import_source(artifact.source)
         entry = getattr(module, artifact.entry.value, None)
         if not callable(entry) or isinstance(entry, type) != (artifact.entry is EntryPoint.MODULE):
             raise CandidateError(
@@ -105,7 +109,7 @@ class TritonLanguage(Language):
             )
         if isinstance(entry, type):
             return _standing_in_class(entry, calls=interpret) if absent else entry
-        return _standing_in(entry) if interpret else entry
+        return standing_in(entry) if interpret else entry
 
 
 def select_interpreter(interpret: bool) -> None:
@@ -154,16 +158,19 @@ def _install_stand_in_driver(device_kind: str) -> None:
     driver.set_active(StandInDriver(_STAND_IN, torch.device(device_kind)))
 
 
-def _stand_in() -> AbstractContextManager[None]:
+def stand_in() -> AbstractContextManager[None]:
+    """Let host code believe that a GPU is here whose tensors lie on the processor."""
     from kernelevolve.evaluation.languages.stand_in_device import stand_in_device
 
     return stand_in_device(_STAND_IN, "cpu")
 
 
-def _standing_in(entry: Callable[..., Any]) -> Callable[..., Any]:
+def standing_in(entry: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, called under `stand_in`."""
+
     @functools.wraps(entry)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with _stand_in():
+        with stand_in():
             return entry(*args, **kwargs)
 
     return call
@@ -171,9 +178,9 @@ def _standing_in(entry: Callable[..., Any]) -> Callable[..., Any]:
 
 def _standing_in_class(entry: type[Any], calls: bool) -> type[Any]:
     """The module class, with its constructor (and its calls) wrapped."""
-    wrapped = {"__init__": _standing_in(entry.__init__)}
+    wrapped = {"__init__": standing_in(entry.__init__)}
     if calls:
-        wrapped["__call__"] = _standing_in(entry.__call__)
+        wrapped["__call__"] = standing_in(entry.__call__)
     return type(entry.__name__, (entry,), {"__module__": entry.__module__, **wrapped})
 
 
@@ -188,8 +195,12 @@ def _defined(node: ast.stmt) -> list[str]:
     return []
 
 
-def _import_source(source: str) -> ModuleType:
-    """Import a source text from a real file, which Triton needs to read its kernels' text."""
+def import_source(source: str) -> ModuleType:
+    """Import a source text from a real file in the working directory, which Triton needs to read its kernels' text.
+
+    Raises:
+        CandidateError: importing it raised.
+    """
     name = f"candidate_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
     path = Path.cwd() / f"{name}.py"
     path.write_text(source, encoding="utf-8")

@@ -54,6 +54,15 @@ class OpInfoProgram(TaskProgram):
         reference: Callable[..., Any] = self._operator.op
         return reference
 
+    def reference_source(self) -> str:
+        """Text that names torch's function and asks torch for its samples; empty where the function has no name."""
+        operator = self._operator
+        name = _importable_name(operator)
+        dtype = _sample_dtype(operator)
+        if name is None or dtype is None:
+            return ""
+        return _SOURCE.format(function=name, name=operator.name, variant=operator.variant_test_name, dtype=dtype)
+
     def _call_factory(self, case: Case) -> Any:
         index = case.parameters["index"]
         # Samples come from one generator, so those before it must be made too.
@@ -69,6 +78,27 @@ class OpInfoProgram(TaskProgram):
 
     def _find_resize(self, case: Case, limit_numel: int) -> None:
         """Samples are never shrunk: the few big ones are not checkable where there is a limit."""
+
+
+_SOURCE = '''"""{function}, with the inputs that torch itself tests it with."""
+
+from itertools import islice
+from types import SimpleNamespace
+
+import torch
+
+reference = {function}
+
+
+def make_inputs(case):
+    # Torch's operator database needs the package expecttest.
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    operator = next(entry for entry in op_db if (entry.name, entry.variant_test_name) == ({name!r}, {variant!r}))
+    samples = operator.sample_inputs("cpu", {dtype}, requires_grad=False, set_seed=False)
+    sample = next(islice(samples, case["index"], None))
+    return SimpleNamespace(args=(sample.input, *sample.args), kwargs=dict(sample.kwargs))
+'''
 
 
 def load_opinfo(reference: str) -> OpInfoProgram:
@@ -167,10 +197,23 @@ def _closest(name: str, operators: tuple[Any, ...]) -> list[str]:
     return sorted(names, key=lambda other: (-likeness(other), len(other), other))[:3]
 
 
+def _importable_name(operator: Any) -> str | None:
+    """Where an operator's function is found by name; None where it is a helper of torch's tests."""
+    found: Any = torch
+    for part in operator.name.split("."):
+        found = getattr(found, part, None)
+    return f"torch.{operator.name}" if found is operator.op else None
+
+
+def _sample_dtype(operator: Any) -> Any:
+    """Dtype of an operator's samples; None where it takes none that is wanted."""
+    supported = operator.supported_dtypes("cpu")
+    return next((dtype for dtype in _SAMPLE_DTYPES if dtype in supported), None)
+
+
 def _samples(operator: Any) -> Any:
     """Torch's samples as inputs, one after another; random values come from the shared generators."""
-    supported = operator.supported_dtypes("cpu")
-    dtype = next((dtype for dtype in _SAMPLE_DTYPES if dtype in supported), None)
+    dtype = _sample_dtype(operator)
     if dtype is None:
         return
     # set_seed=False: torch would otherwise use one seed of its own for all samples, so that they never change.

@@ -122,6 +122,10 @@ class TaskProgram(abc.ABC):
         """Arguments of the module's constructor; empty for tasks that have no module."""
         return ()
 
+    def reference_source(self) -> str:
+        """Python text that defines the reference and makes inputs on its own; empty where there is none."""
+        return self.task.source
+
     def state(self, reference: Callable[..., Any]) -> list[tuple[str, torch.Tensor]]:
         """A reference's parameters and then its buffers, each in named order; empty where it has none."""
         if not isinstance(reference, torch.nn.Module):

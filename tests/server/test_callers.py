@@ -148,7 +148,7 @@ def test_every_argument_that_names_a_search_is_checked(tmp_path: Path) -> None:
 
     for tool in anyio.run(tools):
         for name, schema in tool.input_schema["properties"].items():
-            names_one = re.search(r"search_?id|<search|lease", f"{name} {json.dumps(schema)}")
+            names_one = re.search(r"search_?id|<search|lease|searches of", f"{name} {json.dumps(schema)}")
             numbers = schema.get("type") in ("integer", "number")
             assert name in HANDLE_ARGUMENTS or not names_one or numbers, f"{tool.name}: {name}"
 
