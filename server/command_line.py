@@ -399,6 +399,8 @@ def export(
     if as_json:
         print_json({**summary.model_dump(mode="json"), **({} if output is not None else {"module": text})})
         return
+    from kernelevolve.server.rendering import stderr_console
+
     stderr_console().print(summary_text(summary), markup=False, highlight=False, soft_wrap=True)
     if output is None:
         print(text, end="")

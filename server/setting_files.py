@@ -23,16 +23,23 @@ class SettingError(Exception):
 
 
 def project_file(start: Path) -> Path | None:
-    """The nearest `kernelevolve.toml`, from a folder upwards."""
-    folder = start.resolve()
-    return next((path for path in (each / PROJECT_FILE for each in (folder, *folder.parents)) if path.is_file()), None)
+    """The nearest `kernelevolve.toml`, from a folder upwards; none where the folder is gone or can't be entered."""
+    try:
+        folder = start.resolve(strict=True)
+        paths = [each / PROJECT_FILE for each in (folder, *folder.parents)]
+        return next((path for path in paths if path.is_file()), None)
+    except OSError:
+        return None
 
 
 def user_file(environment: Mapping[str, str]) -> Path | None:
     """The user's own file, if there is one."""
     base = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME") or Path.home()) / ".config")
     path = Path(base) / "kernelevolve" / "config.toml"
-    return path if path.is_file() else None
+    try:
+        return path if path.is_file() else None
+    except OSError as error:
+        raise SettingError(f"{path} can't be read: {error.strerror}.") from error
 
 
 class SettingsFile:

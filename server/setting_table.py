@@ -179,7 +179,7 @@ SETTINGS: tuple[Setting, ...] = (
         flag="--http", commands=("serve",),
     ),
     Setting(
-        "workspace", PATH, "HTTP: the only folder whose tasks are taken.", _SERVER, Path.cwd, "where it was started",
+        "workspace", PATH, "HTTP: the only folder whose tasks are taken.", _SERVER, Path(), "where it was started",
         risk=_OPENS, flag="--workspace", commands=("serve",),
     ),
     Setting(

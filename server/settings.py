@@ -124,9 +124,9 @@ class Settings:
 
     def hand_down(self) -> None:
         """Put what files say for the layers under the server where those read it: into this process's environment."""
-        for setting in SETTINGS:
+        for setting in (setting for setting in SETTINGS if setting.below):
             found = self.resolve(setting.name)
-            if setting.below and found.source not in (setting.variable, "default"):
+            if found.source not in (setting.variable, "default"):
                 os.environ[setting.variable] = str(found.value)
                 _handed_down.add((setting.variable, str(found.value)))
 

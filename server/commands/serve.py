@@ -40,9 +40,7 @@ def run_serve(flags: Mapping[str, Any]) -> None:
     from kernelevolve.server.logs import event
 
     host, _, port = address.rpartition(":")
-    workspace: Path = settings.value("workspace")
-    if not workspace.is_dir():
-        raise SettingError(f"{settings.resolve('workspace').source}: there is no folder {workspace}.")
+    workspace = _folder(settings)
     limits = Limits(
         settings.value("rate"), settings.value("burst"), settings.value("rate_without_token"),
         settings.value("max_request_bytes"),
@@ -58,3 +56,15 @@ def run_serve(flags: Mapping[str, Any]) -> None:
         end_as_told()
     event("serving", url=f"http://{address}{PATH}", dashboard=f"http://{address}/", workspace=str(workspace))
     serve_http(app, host, int(port), settings.value("concurrency"), settings.value("trusted_proxy"))
+
+
+def _folder(settings: Settings) -> Path:
+    """The workspace, which must be there."""
+    found = settings.resolve("workspace")
+    try:
+        workspace: Path = found.value.resolve(strict=True)
+    except OSError as error:
+        raise SettingError(f"The workspace {found.value} ({found.source}) can't be used: {error.strerror}.") from error
+    if not workspace.is_dir():
+        raise SettingError(f"The workspace {workspace} ({found.source}) is no folder.")
+    return workspace

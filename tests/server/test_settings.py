@@ -283,6 +283,37 @@ def test_a_wrong_setting_ends_any_command_with_a_sentence(place: Place) -> None:
         assert not done.stdout
 
 
+def test_a_wrong_setting_of_the_server_leaves_other_commands_alone(place: Place) -> None:
+    assert place.run("search", "list", rate="0", state=str(place.home / "state")).returncode == 0
+    done = place.run("serve", rate="0", state=str(place.home / "state"))
+    assert done.returncode == 2
+    assert "KERNELEVOLVE_RATE is '0', which is not a number from 0.01" in done.stderr
+
+
+def test_a_working_directory_that_is_gone_is_no_reason_to_fail(place: Place) -> None:
+    command = (
+        f"cd {place.project} && rmdir {place.project} && exec {sys.executable} -m kernelevolve.server.command_line"
+        f" search list --json --state {place.home}/state"
+    )
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(place.home)}
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_a_workspace_that_is_not_there_is_named_with_its_source(place: Place) -> None:
+    done = place.run("serve", "--http", "127.0.0.1:1", workspace="/no/such/folder", state=str(place.home / "state"))
+    assert done.returncode == 2
+    assert "/no/such/folder (KERNELEVOLVE_WORKSPACE)" in done.stderr
+
+
+def test_a_flag_can_turn_off_what_a_file_turns_on(place: Place) -> None:
+    place.user_file.write_text("read_only = true\n")
+    assert place.settings({"read_only": False}).value("read_only") is False
+    assert "--no-read-only" in place.run("serve", "--help").stdout
+
+
 def test_layers_under_the_server_hear_what_a_file_says(place: Place) -> None:
     place.user_file.write_text('embedder = "minilmm"\n')
     done = place.run("docs", "tl.dot", state=str(place.home / "state"))
