@@ -29,6 +29,7 @@ from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.device_lock import device_lock
 from kernelevolve.evaluation.judge.executed import Execution, Outcome
 from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle
+from kernelevolve.evaluation.judge.protection import Protection, choose
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.self_test import TaskCheck, run_self_test
 from kernelevolve.evaluation.judge.task_state import TaskState
@@ -57,6 +58,7 @@ def serve(client: Channel, host: Channel) -> None:
     session: Session | None = None
     try:
         hello = client.receive().body
+        choose(Protection(hello["sandbox"]))
         session = Session(client, host, Path(hello["state"]))
         session.run()
     except (ChannelClosedError, ClientGoneError):
