@@ -23,6 +23,8 @@ from typing import Any
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, PlatformError
 from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge.protection import VARIABLE, Protection, chosen
+from kernelevolve.evaluation.judge.survey import survey
 from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.language import get_language
 from kernelevolve.evaluation.platform import Platform
@@ -126,6 +128,7 @@ class Subject:
             "case": self.case,
             "dtype": self.dtype,
             "device": self.device(),
+            "enclosed": chosen() in (Protection.AUTO, Protection.BWRAP) and survey().enclosing,
             "mode": mode,
             # One scratch folder for all runs of a profile, so that Triton compiles once.
             "scratch": str(self.folder),
@@ -141,7 +144,7 @@ class Subject:
             process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True, pass_fds=tuple(pass_descriptors),
-                env={**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TMPDIR": str(folder), **(environment or {})},
+                env={**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TMPDIR": str(folder), VARIABLE: chosen().value, **(environment or {})},
             )  # fmt: skip
         timed_out = self._wait(process, limit_s or self.limit_s)
         return TargetRun(

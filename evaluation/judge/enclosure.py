@@ -34,6 +34,10 @@ _PID_LIMIT_SINCE = (6, 14)
 _USER_LIMIT_SINCE = (5, 14)
 """Linux from which RLIMIT_NPROC counts within a user namespace."""
 
+_FILES = 1 << 16
+"""Most files in a file system in memory."""
+_SHARED_BYTES = 256 << 20
+"""Size of `/dev/shm` where a driver wants it, bytes."""
 DEVICE_FILES = ("null", "zero", "full", "random", "urandom")
 """Device files that every program expects."""
 
@@ -45,14 +49,16 @@ class Enclosure:
     scratch: Path
     """The worker's folder; it can be read inside, and whoever is outside may go on putting files there."""
     own: Path
-    """An empty folder in `scratch`. Inside, a file system in memory lies there, the only place to write to."""
+    """A folder in `scratch`, or `scratch` itself: the only place to write to."""
     readable: Sequence[Path]
     """Folders to show, which can only be read."""
-    device: bool
-    """Whether GPU device files are needed. Processes outside stay in sight then: drivers name a process by its number
-    when memory is shared, and the number must mean the same on both sides."""
-    own_bytes: int = 1 << 30
-    """Most that `own` may hold, bytes."""
+    device: bool = False
+    """Whether GPU device files are needed."""
+    hide_processes: bool = True
+    """Whether processes outside are out of sight, for which the process is forked twice. Not where memory of a GPU is
+    shared: its driver names a process by its number, which must mean the same on both sides."""
+    own_bytes: int | None = 1 << 30
+    """Most that `own` may hold, bytes: a file system in memory lies there. None for the folder itself, on disk."""
     processes: int = 0
     """Most processes and threads; 0 for `default_processes()`."""
     prefill: Path | None = None
@@ -86,10 +92,10 @@ def enclose(enclosure: Enclosure) -> tuple[str, ...]:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     user = os.geteuid() != 0
-    _leave(user, _NEWNS | _NEWNET | _NEWIPC | (0 if enclosure.device else _NEWPID))
+    _leave(user, _NEWNS | _NEWNET | _NEWIPC | (_NEWPID if enclosure.hide_processes else 0))
     standing = ["network namespace", "mount namespace"]
     writing = None
-    if not enclosure.device:
+    if enclosure.hide_processes:
         reading, writing = os.pipe()
         child = os.fork()
         if child:
@@ -98,7 +104,7 @@ def enclose(enclosure: Enclosure) -> tuple[str, ...]:
         die_with_parent()
         standing.append("process namespace")
     root = _build_root(enclosure)
-    if not enclosure.device:
+    if enclosure.hide_processes:
         standing += _limit_processes(root, user, enclosure.processes or default_processes())
     _enter(root)
     if writing is not None:
@@ -107,7 +113,8 @@ def enclose(enclosure: Enclosure) -> tuple[str, ...]:
             _reap(worker, writing)
         os.close(writing)
         die_with_parent()
-    standing.append(f"disk limit {enclosure.own_bytes >> 20} MiB")
+    if enclosure.own_bytes is not None:
+        standing.append(f"disk limit {enclosure.own_bytes >> 20} MiB")
     return tuple(standing)
 
 
@@ -144,20 +151,29 @@ def _build_root(enclosure: Enclosure) -> Path:
         _show(path, root)
     _devices(root, enclosure)
     (root / "proc").mkdir()
-    if enclosure.device:
-        _mount("/proc", root / "proc", None, _BIND | _REC)
-    else:
+    if enclosure.hide_processes:
         _mount("proc", root / "proc", "proc", _NOSUID | _NODEV | _NOEXEC)
+    else:
+        _mount("/proc", root / "proc", None, _BIND | _REC)
+    _folders(root, enclosure)
+    _set_flags(root, _RDONLY | _NOSUID | _NODEV, recursive=False)
+    return root
+
+
+def _folders(root: Path, enclosure: Enclosure) -> None:
+    """The folder of the worker, and in it the place to write to."""
     scratch, own = _inside(root, enclosure.scratch), _inside(root, enclosure.own)
     scratch.mkdir(parents=True, exist_ok=True)
     _mount(str(enclosure.scratch), scratch, None, _BIND)
-    _set_flags(scratch, _RDONLY | _NOSUID | _NODEV, recursive=False)
-    size = f"size={enclosure.own_bytes},nr_inodes={1 << 16},mode=700"
-    _mount("tmpfs", own, "tmpfs", _NOSUID | _NODEV, size)
+    if enclosure.own != enclosure.scratch:
+        _set_flags(scratch, _RDONLY | _NOSUID | _NODEV, recursive=False)
+    if enclosure.own_bytes is not None:
+        size = f"size={enclosure.own_bytes},nr_inodes={_FILES},mode=700"
+        _mount("tmpfs", own, "tmpfs", _NOSUID | _NODEV, size)
+    elif enclosure.own != enclosure.scratch:
+        _mount(str(enclosure.own), own, None, _BIND)
     if enclosure.prefill is not None:
         shutil.copytree(enclosure.prefill, own / "triton")
-    _set_flags(root, _RDONLY | _NOSUID | _NODEV, recursive=False)
-    return root
 
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:
@@ -196,7 +212,7 @@ def _devices(root: Path, enclosure: Enclosure) -> None:
     if enclosure.device:
         shown += gpu_files()
         (folder / "shm").mkdir()
-        _mount("tmpfs", folder / "shm", "tmpfs", _NOSUID | _NODEV, f"size={enclosure.own_bytes >> 2},mode=1777")
+        _mount("tmpfs", folder / "shm", "tmpfs", _NOSUID | _NODEV, f"size={_SHARED_BYTES},mode=1777")
     for path in shown:
         if path.is_dir():
             _inside(root, path).mkdir()

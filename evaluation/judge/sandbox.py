@@ -57,10 +57,10 @@ def adopt_orphans() -> None:
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def required(level: Protection, device: bool) -> tuple[str, ...]:
+def required(level: Protection) -> tuple[str, ...]:
     """Beginnings of the names of walls without which nothing may run at a level."""
     if level is Protection.BWRAP:
-        return ("network namespace", "mount namespace", *(() if device else ("process namespace",)))
+        return ("network namespace", "mount namespace")
     return ("landlock",) if level is Protection.LANDLOCK else ()
 
 
@@ -115,7 +115,7 @@ def restrict(walls: Walls, standing: tuple[str, ...]) -> tuple[str, ...]:
         os.close(rules)
         found.append(f"landlock abi {abi}")
     found.append("no new privileges")
-    for name in required(walls.level, walls.device):
+    for name in required(walls.level):
         if not any(wall.startswith(name) for wall in (*standing, *found)):
             raise ProtectionError(
                 f"--sandbox {walls.level.value} wants a {name}, which this machine does not offer.",
@@ -241,7 +241,12 @@ def confinement_name() -> str:
 
 
 def worker_walls(
-    scratch: Path, device: bool, memory_bytes: int | None, level: Protection, enclosed: bool, prefill: Path | None = None
+    scratch: Path,
+    device: bool,
+    memory_bytes: int | None,
+    level: Protection,
+    enclosed: bool,
+    prefill: Path | None = None,
 ) -> Walls:
     """The walls of a worker.
 
@@ -258,5 +263,18 @@ def worker_walls(
     walls = Walls(own, device, memory_bytes, also_readable=(scratch,), level=level)
     if not enclosed or level not in (Protection.AUTO, Protection.BWRAP):
         return walls
-    readable = [path for path in readable_folders() if path != Path("/proc")]
-    return replace(walls, enclosure=Enclosure(scratch, own, readable, device, prefill=prefill))
+    inside = Enclosure(scratch, own, readable_folders(), device, hide_processes=not device, prefill=prefill)
+    return replace(walls, enclosure=inside)
+
+
+def program_walls(scratch: Path, device: bool, level: Protection, enclosed: bool) -> Walls:
+    """The walls that a program raises around itself, once it has read what lies outside; see `worker_walls`.
+
+    It is not forked, so it keeps seeing other processes. On a GPU it has threads of the driver by then, which would
+    stay outside of an enclosure.
+    """
+    walls = Walls(scratch, device, memory_bytes=None, level=level)
+    if device or not enclosed or level not in (Protection.AUTO, Protection.BWRAP):
+        return walls
+    inside = Enclosure(scratch, scratch, readable_folders(), hide_processes=False, own_bytes=None)
+    return replace(walls, enclosure=inside)

@@ -109,7 +109,9 @@ def missing_for(level: Protection, found: Survey) -> tuple[str, ...]:
     if level is Protection.BWRAP and not found.enclosing:
         missing.append(f"workers cannot have namespaces of their own ({found.why_not_enclosing})")
     if level is Protection.LANDLOCK and not found.stands("landlock"):
-        missing.append("this kernel has no Landlock: Linux 5.13 or later with it in the list of security modules (lsm=)")
+        missing.append(
+            "this kernel has no Landlock: Linux 5.13 or later with it in the list of security modules (lsm=)"
+        )
     return tuple(missing)
 
 
