@@ -144,7 +144,10 @@ class Subject:
             process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True, pass_fds=tuple(pass_descriptors),
-                env={**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TMPDIR": str(folder), VARIABLE: chosen().value, **(environment or {})},
+                env={
+                    **os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TMPDIR": str(folder), VARIABLE: chosen().value,
+                    **(environment or {}),
+                },
             )  # fmt: skip
         timed_out = self._wait(process, limit_s or self.limit_s)
         return TargetRun(

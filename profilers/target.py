@@ -61,7 +61,7 @@ class Target:
         if self.device != "cpu":
             torch.cuda.set_device(self.device)
             torch.cuda.init()
-        # Threads that torch starts for a reference would stay outside of the walls, so it starts none before they stand.
+        # Threads that torch starts for a reference would stay outside of the walls, so it has to do with one.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         program = load_task(specification["task"])
@@ -77,6 +77,7 @@ class Target:
         self.stopwatch = Stopwatch(self.device)
         walls = sandbox.program_walls(scratch, self.device != "cpu", chosen(), specification["enclosed"])
         self.protection = list(sandbox.raise_walls(walls))
+        os.chdir(self.folder)  # An enclosure has a root of its own.
         torch.set_num_threads(threads)
         entry = get_language(artifact.language).load(artifact, False)
         if artifact.entry is EntryPoint.MODULE:

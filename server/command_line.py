@@ -13,6 +13,7 @@ from kernelevolve.server.command_options import JsonFlag, StateOption, print_jso
 from kernelevolve.server.exit_codes import ExitCode, exit_code_of
 from kernelevolve.server.knowledge_commands import docs, knowledge_app, pattern_app
 from kernelevolve.server.rendering import stderr_console
+from kernelevolve.server.sandbox_options import SandboxOption, choose_sandbox, execution_rules
 from kernelevolve.server.settings import state_folder
 from kernelevolve.server.token_commands import token_app
 
@@ -55,6 +56,7 @@ def verify(
     trials: Annotated[int, typer.Option(min=1, help="Correctness trials with plain inputs.")] = 5,
     timed_calls: Annotated[int, typer.Option(min=0, help="Timed calls on each side; 0 leaves timing out.")] = 100,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds one answer of the candidate may take.")] = 60.0,
+    sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -62,6 +64,7 @@ def verify(
     from kernelevolve.server.commands.verify import run_verify
 
     with reported(as_json):
+        choose_sandbox(sandbox)
         verdict = run_verify(
             task, candidate, tuple(platform), language, tuple(baseline), trials, timed_calls, limit,
             state_folder(state), quiet=as_json,
@@ -96,6 +99,7 @@ def profile(
     more: Annotated[bool, typer.Option("--more", help="Collect a second, larger set of counters.")] = False,
     language: Annotated[str | None, typer.Option(help="Language, where the suffix does not say.")] = None,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds one run of the profiled process may take.")] = 120.0,
+    sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -103,6 +107,7 @@ def profile(
     from kernelevolve.server.commands.profile import profile_view, run_profile
 
     with reported(as_json):
+        choose_sandbox(sandbox)
         report = run_profile(
             task,
             candidate,
@@ -215,6 +220,7 @@ def optimize(
         Path | None, typer.Option("--output", "-o", help="Folder for the winner, the receipt and the report.")
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a search by its id.")] = None,
+    sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -229,6 +235,7 @@ def optimize(
         target_speedup=target, usd=usd, tokens=tokens, seed=seed, policy_parameters=_parameters(parameter or []),
     )  # fmt: skip
     with reported(as_json):
+        choose_sandbox(sandbox)
         from kernelevolve.server.commands.optimize import OptimizeArguments, run_optimize
 
         arguments = OptimizeArguments(
@@ -309,6 +316,7 @@ def search_resume(
     minutes: Annotated[float | None, typer.Option(min=0.01, help="A new wall-clock budget.")] = None,
     stall: Annotated[int | None, typer.Option(min=0, help="Stop after so many without a gain; 0: never.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the files.")] = None,
+    sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -316,6 +324,7 @@ def search_resume(
     from kernelevolve.server.commands.search import resume_search
 
     with reported(as_json):
+        choose_sandbox(sandbox)
         result = resume_search(state_folder(state), search_id, evaluations, minutes, stall, output, quiet=as_json)
     if as_json:
         print_json(result)
@@ -415,16 +424,25 @@ def serve(
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="HTTP: an Origin that may call, e.g. https://ide.example; repeat for more.")
     ] = None,
+    no_exec: Annotated[
+        bool, typer.Option("--no-exec", help="Run no code of tasks or candidates; answer from what is stored.")
+    ] = False,
+    sandbox: SandboxOption = None,
+    yes_unsandboxed: Annotated[
+        bool, typer.Option("--yes-unsandboxed", help="Run candidates without walls where there are none, unasked.")
+    ] = False,
     state: StateOption = None,
 ) -> None:
     """Serve MCP over stdio, or over HTTP, with a warm judge beside it."""
     from kernelevolve.server.tokens import Scope, TokenError
 
     most = Scope.READ if read_only else Scope.ADMIN
+    with reported(as_json=False):
+        execution = execution_rules(sandbox, no_exec, yes_unsandboxed, ask=http is None)
     if http is None:
         from kernelevolve.server.mcp_server import serve_stdio
 
-        serve_stdio(state_folder(state), most)
+        serve_stdio(state_folder(state), most, execution)
         return
     from kernelevolve.server.http import PATH, http_app, serve_http
 
@@ -434,7 +452,7 @@ def serve(
     try:
         app_ = http_app(
             state_folder(state), host, int(port), workspace or Path.cwd(), most, tuple(allow_host or ()),
-            tuple(allow_origin or ()),
+            tuple(allow_origin or ()), execution,
         )  # fmt: skip
     except TokenError as error:
         stderr_console().print(str(error), markup=False, highlight=False)

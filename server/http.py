@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from kernelevolve.server.access import Authentication, StoredTokens
 from kernelevolve.server.mcp_server import create_server
 from kernelevolve.server.tokens import Scope, TokenError, TokenStore
+from kernelevolve.tools.execution import Execution
 
 PATH = "/mcp"
 """Where the protocol is spoken."""
@@ -31,6 +32,7 @@ def http_app(
     most: Scope = Scope.ADMIN,
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
+    execution: Execution | None = None,
 ) -> Starlette:
     """The application that a web server runs.
 
@@ -42,6 +44,7 @@ def http_app(
         most: what any caller may do at most.
         hosts: further values of the Host header that are right, e.g. a proxy's `kernels.example.org`.
         origins: values of the Origin header that are right; requests of other web pages are refused.
+        execution: whether code of tasks and candidates may be run, and behind which walls.
 
     Raises:
         TokenError: there is no token, so nobody could connect.
@@ -58,7 +61,7 @@ def http_app(
             issuer_url=AnyHttpUrl(f"http://{address}"), resource_server_url=url, validate_token_resource=False
         ),
     )
-    server = create_server(state, most, workspace, auth)
+    server = create_server(state, most, workspace, auth, execution)
 
     async def health(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok")

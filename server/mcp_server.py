@@ -21,6 +21,7 @@ from kernelevolve.evaluation.version import VERSION
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.search.store import Store
 from kernelevolve.server.access import Authentication, Guard
+from kernelevolve.server.consent import Consent, ask_before_unsandboxed
 from kernelevolve.server.mcp_knowledge import add_knowledge_tools, base_when_needed, warm_up_later
 from kernelevolve.server.mcp_profiles import add_profile_tools
 from kernelevolve.server.mcp_prompts import add_prompts
@@ -30,6 +31,7 @@ from kernelevolve.server.tokens import Scope
 from kernelevolve.tools import searches
 from kernelevolve.tools.advice import Advisor
 from kernelevolve.tools.compile_and_verify import VerifyResult, compile_and_verify, verdict_text
+from kernelevolve.tools.execution import Execution
 from kernelevolve.tools.judges import Cancellation, JudgePool
 from kernelevolve.tools.list_platforms import available_platforms, platforms_text
 
@@ -63,7 +65,11 @@ class Platforms(Contract):
 
 
 def create_server(
-    state: Path, most: Scope = Scope.ADMIN, workspace: Path | None = None, auth: Authentication | None = None
+    state: Path,
+    most: Scope = Scope.ADMIN,
+    workspace: Path | None = None,
+    auth: Authentication | None = None,
+    execution: Execution | None = None,
 ) -> MCPServer[Any]:
     """The server with its tools.
 
@@ -72,17 +78,19 @@ def create_server(
         most: what any caller may do at most.
         workspace: the only folder whose tasks are taken; see `JudgePool`.
         auth: how callers prove who they are; None where they started the server themselves.
+        execution: whether code of tasks and candidates may be run, and behind which walls.
     """
-    pool = JudgePool(state, workspace)
+    pool = JudgePool(state, workspace, execution)
     shelf = _Shelf(state)
     base = base_when_needed(state)
 
     @asynccontextmanager
     async def lifespan(_server: MCPServer[Any]) -> AsyncIterator[None]:
         # In the background: the client's first request must not wait for torch.
-        ours = warm_host(state) is None
+        ours = not pool.execution.off and warm_host(state) is None
         warming = threading.Thread(target=start_warm_host, args=(state,), daemon=True)
-        warming.start()
+        if not pool.execution.off:
+            warming.start()
         loading = warm_up_later(base)
         try:
             yield
@@ -91,7 +99,8 @@ def create_server(
             loading.join()
             pool.close()
             shelf.close()
-            warming.join()
+            if not pool.execution.off:
+                warming.join()
             if ours:
                 stop_warm_host(state)
 
@@ -103,6 +112,8 @@ def create_server(
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
 
+    ask_before_unsandboxed(server, pool)
+
     @server.tool(
         name="compile_and_verify",
         title="Judge a kernel",
@@ -112,6 +123,7 @@ def create_server(
         task: Annotated[str, Field(description="Path of a task, aten::<operator>, or the text of a task file.")],
         source: Annotated[str, Field(description="The candidate's whole source.")],
         ctx: Context[Any, Any],
+        consent: Consent,
         language: Literal["triton", "cpp", "cuda", "hip"] = "triton",
         platforms: Annotated[list[str], Field(description="e.g. cpu, cuda:sm_90, hip:gfx950", min_length=1)] = ["cpu"],  # noqa: B006
         baselines: list[Literal["eager", "compile"]] = ["eager"],  # noqa: B006
@@ -179,6 +191,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
     async def start_search(
         task: Annotated[str, Field(description="Path of a task, aten::<operator>, or the text of a task file.")],
         ctx: Context[Any, Any],
+        consent: Consent,
         platform: Annotated[str, Field(description="e.g. cpu, cuda:sm_90")] = "cpu",
         source: Annotated[str | None, Field(description="Candidate to start from; the task's own if left out.")] = None,
         language: Annotated[str | None, Field(description="triton, cpp, cuda or hip.")] = None,
@@ -233,6 +246,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
     async def run_search_step(
         search_id: str,
         ctx: Context[Any, Any],
+        consent: Consent,
         submissions: Annotated[
             list[searches.Submission], Field(max_length=16, description="What you wrote for your orders.")
         ] = [],  # noqa: B006
@@ -328,6 +342,6 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
         return str(await in_thread(read))
 
 
-def serve_stdio(state: Path, most: Scope = Scope.ADMIN) -> None:
-    """Serve over stdin and stdout until the client hangs up; `most` is what the client may do at most."""
-    create_server(state, most).run("stdio")
+def serve_stdio(state: Path, most: Scope = Scope.ADMIN, execution: Execution | None = None) -> None:
+    """Serve over stdin and stdout until the client hangs up; see `create_server`."""
+    create_server(state, most, execution=execution).run("stdio")

@@ -10,6 +10,7 @@ from pathlib import Path
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge
+from kernelevolve.tools.execution import Execution
 
 
 class Cancellation:
@@ -52,20 +53,29 @@ class JudgePool:
         state: the state folder they share.
         workspace: the only folder whose tasks are taken, and then no task as text: a task's reference runs in the
             judge's own process, with this user's rights. None trusts the callers, who then start the server themselves.
+        execution: whether code may be run, and behind which walls.
     """
 
-    def __init__(self, state: Path, workspace: Path | None = None) -> None:
+    def __init__(self, state: Path, workspace: Path | None = None, execution: Execution | None = None) -> None:
         self.state = state
         self.workspace = None if workspace is None else workspace.resolve()
+        self.execution = execution or Execution()
+        self.folder = self.workspace or Path.cwd()
+        """What an agreement to run without walls holds for."""
         self._idle: list[Judge] = []
         self._lock = threading.Lock()
 
     @contextmanager
     def lend(self, cancellation: Cancellation | None = None) -> Iterator[Judge]:
-        """A judge for one call, which `cancellation` may end."""
+        """A judge for one call, which `cancellation` may end.
+
+        Raises:
+            KernelEvolveError: no code may be run here.
+        """
+        self.execution.permit(self.folder)
         with self._lock:
             judge = self._idle.pop() if self._idle else None
-        judge = judge or Judge(self.state)
+        judge = judge or Judge(self.state, sandbox=self.execution.sandbox)
         if cancellation is not None:
             cancellation.bind(judge)
         try:

@@ -56,10 +56,11 @@ def wrapped(command: Sequence[str], folder: Path, readable: Sequence[Path]) -> l
     """
     program = find()
     assert program is not None
-    words = [program, *_NAMESPACES, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+    words = [program, *_NAMESPACES, "--proc", "/proc", "--dev", "/dev"]
     for path in readable:
         if path.is_symlink():
             words += ["--symlink", str(path.readlink()), str(path)]
         elif path != Path("/proc"):
             words += ["--ro-bind", str(path), str(path)]
-    return [*words, "--bind", str(folder), str(folder), "--chdir", str(folder), "--", *command]
+    words += ["--bind", str(folder), str(folder), "--remount-ro", "/", "--chdir", str(folder)]
+    return [*words, "--", *command]

@@ -1,4 +1,4 @@
-"""An enclosure: a root of its own, where nothing is but what may be read, with no network and no other process in sight.
+"""An enclosure: a root of its own with nothing in it but what may be read, no network, no other process in sight.
 
 It is what bubblewrap does for a program that is started, done for a process that was forked from a warm one:
 

@@ -61,7 +61,7 @@ def _family(pid: int) -> Iterator[int]:
         number = waiting.pop()
         yield number
         try:
-            threads = os.listdir(f"/proc/{number}/task")
+            threads = os.listdir(f"/proc/{number}/task")  # noqa: PTH208 - asked often
             for thread in threads:
                 with open(f"/proc/{number}/task/{thread}/children") as file:  # noqa: PTH123 - asked often
                     waiting.extend(map(int, file.read().split()))
