@@ -330,8 +330,8 @@ def _limits(specification: dict[str, Any]) -> watch.Limits | None:
     level = Protection(specification["sandbox"])
     if level is Protection.NONE:
         return None
-    enclosed = specification["enclosed"] and level is not Protection.LANDLOCK
-    # On a GPU the driver's own allocations would count; the device's memory is not this process's anyway.
+    device = specification["device"] != "cpu"
+    enclosed = sandbox.enclosing(level, device, specification["enclosed"])
     memory = specification.get("memory_bytes")
     folder = None if enclosed else Path(specification["scratch"])
     return watch.Limits(memory, enclosure.default_processes(), folder)

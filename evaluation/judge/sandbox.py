@@ -240,6 +240,14 @@ def confinement_name() -> str:
     return "nothing"
 
 
+def enclosing(level: Protection, device: bool, enclosed: bool) -> bool:
+    """Whether a worker gets an enclosure, where this machine can give one (`enclosed`).
+
+    On a GPU only where it is asked for by name: drivers differ in what they want to find around them.
+    """
+    return enclosed and (level is Protection.BWRAP or (level is Protection.AUTO and not device))
+
+
 def worker_walls(
     scratch: Path,
     device: bool,
@@ -261,7 +269,7 @@ def worker_walls(
     own = scratch / "work"
     own.mkdir(exist_ok=True)
     walls = Walls(own, device, memory_bytes, also_readable=(scratch,), level=level)
-    if not enclosed or level not in (Protection.AUTO, Protection.BWRAP):
+    if not enclosing(level, device, enclosed):
         return walls
     inside = Enclosure(scratch, own, readable_folders(), device, hide_processes=not device, prefill=prefill)
     return replace(walls, enclosure=inside)

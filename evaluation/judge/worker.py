@@ -86,14 +86,20 @@ def _confine(specification: dict[str, Any]) -> tuple[str, ...]:
     os.environ["TRITON_CACHE_DIR"] = str(own / "triton")
     if template and walls.enclosure is None:
         shutil.copytree(template, own / "triton")
-    # A driver starts threads, which would stay outside: namespaces first, the driver then, and the rest at last.
+    if device != "cpu" and walls.enclosure is None:
+        _open_device(device)
     standing = sandbox.leave(walls)
     os.chdir(own)
     faulthandler.enable()
-    if device != "cpu":
-        torch.cuda.set_device(device)
-        torch.cuda.init()
+    if device != "cpu" and walls.enclosure is not None:
+        # The driver's threads would stay outside of an enclosure, so they are started in it.
+        _open_device(device)
     return (*standing, *sandbox.restrict(walls, standing))
+
+
+def _open_device(device: str) -> None:
+    torch.cuda.set_device(device)
+    torch.cuda.init()
 
 
 def _describe(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.judge.client import Judge, warm_host
-from kernelevolve.evaluation.judge.protection import Protection, chosen
+from kernelevolve.evaluation.judge.protection import Protection, ProtectionError, chosen
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.survey import missing_for, survey
 from kernelevolve.evaluation.platform import get_platform, known_platforms
@@ -55,6 +55,10 @@ _WALLS = {
     "disk limit": _NAMESPACES,
 }
 """Walls that a machine may lack, by the beginning of their names, and how to get them."""
+_ACTIVE = dict.fromkeys(
+    ("mount namespace", "disk limit"), "active around candidates on a processor; on a GPU at --sandbox bwrap"
+) | dict.fromkeys(("process namespace", "process limit"), "active around candidates on a processor")
+"""Walls that do not stand around every candidate."""
 _NOT_WITH_LANDLOCK = ("mount namespace", "process namespace", "process limit", "disk limit")
 
 
@@ -121,10 +125,12 @@ def _compiler(command: str, purpose: str) -> DoctorCheck:
 
 def _walls() -> list[DoctorCheck]:
     """Which walls stand around candidates at the level that is chosen, which are missing, and how to get them."""
-    level = chosen()
+    try:
+        level, found = chosen(), survey()
+    except ProtectionError as error:
+        return [DoctorCheck(name="sandbox", verdict="fail", detail=str(error))]
     if level is Protection.NONE:
         return [DoctorCheck(name="sandbox", verdict="missing", detail=f"{level.value}: candidates are not confined")]
-    found = survey()
     refused = missing_for(level, found)
     detail = f"{level.value}: {'; '.join(refused) or 'what is listed below'}"
     checks = [DoctorCheck(name="sandbox", verdict="fail" if refused else "ok", detail=detail)]
@@ -132,7 +138,9 @@ def _walls() -> list[DoctorCheck]:
         stands = found.stands(name)
         if level is Protection.LANDLOCK and name in _NOT_WITH_LANDLOCK:
             stands, advice = False, "left out at --sandbox landlock; use auto"
-        detail = "active around every candidate" if stands else advice.format(why=found.why_not_enclosing)
+        detail = (
+            _ACTIVE.get(name, "active around every candidate") if stands else advice.format(why=found.why_not_enclosing)
+        )
         checks.append(DoctorCheck(name=name, verdict="ok" if stands else "missing", detail=detail))
     works = not found.why_not_bubblewrap
     detail = f"{found.bubblewrap}, around compilers" if works else found.why_not_bubblewrap

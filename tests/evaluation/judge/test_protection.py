@@ -186,7 +186,7 @@ for _ in range(int(sys.argv[1])):
     if os.fork() == 0:
         break
 held = b"x" * (int(sys.argv[2]) << 20)
-os.write(1, b"ready\n")  # In one piece: four of them write.
+os.write(1, b"ready\\n")  # In one piece: four of them write.
 time.sleep(60)
 """
 
