@@ -83,7 +83,7 @@ class Host:
         self._poll = select.poll()
         self._last_use = time.monotonic()
         self._owner: int | None = None
-        self._enclosing: bool | None = None
+        self._offered: dict[str, bool] = {}
         self._next_look = 0.0
         if listener is not None:
             self._poll.register(listener, select.POLLIN)
@@ -190,7 +190,7 @@ class Host:
             return
         connection = socket.socket(fileno=message.descriptors[0])
         status_pipe = message.descriptors[1]
-        specification = {**message.body, "enclosed": self._can_enclose()}
+        specification = {**message.body, **self._offers()}
 
         def worker() -> None:
             from kernelevolve.evaluation.judge.worker import serve
@@ -208,14 +208,15 @@ class Host:
         # Writing end of a pipe: POLLERR comes when the judge closes the reading end.
         self._poll.register(status_pipe, 0)
 
-    def _can_enclose(self) -> bool:
-        """Whether this machine lets a worker have namespaces of its own; tried once."""
-        if self._enclosing is None:
+    def _offers(self) -> dict[str, bool]:
+        """Which namespaces this machine lets a worker have; tried once."""
+        if not self._offered:
             _standing, failed = survey.try_walls(enclosed=True)
             if failed:
                 print(f"kernelevolve host: workers have no mount and process namespace: {failed}", file=sys.stderr)
-            self._enclosing = not failed
-        return self._enclosing
+            standing, _failed = survey.try_walls(enclosed=False)
+            self._offered = {"enclosed": not failed, "network": "network namespace" in standing}
+        return self._offered
 
     def _look_at_limits(self) -> None:
         """Kill workers that, with all they started, take more than they may."""

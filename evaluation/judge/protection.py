@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import StrEnum
 
 from kernelevolve.evaluation.errors import KernelEvolveError
@@ -36,6 +39,7 @@ class ProtectionError(KernelEvolveError):
 
 
 _chosen: list[Protection] = []
+_for_now: ContextVar[Protection | None] = ContextVar("protection", default=None)
 
 
 def choose(level: Protection) -> None:
@@ -44,12 +48,24 @@ def choose(level: Protection) -> None:
     os.environ[VARIABLE] = level.value
 
 
+@contextmanager
+def using(level: Protection) -> Iterator[None]:
+    """Another level for what this thread does meanwhile."""
+    token = _for_now.set(level)
+    try:
+        yield
+    finally:
+        _for_now.reset(token)
+
+
 def chosen() -> Protection:
-    """The level of this process: what `choose` set, else what the environment says, else `auto`.
+    """The level that holds: that of `using`, else what `choose` set, else what the environment says, else `auto`.
 
     Raises:
         ProtectionError: the environment names no level.
     """
+    if (level := _for_now.get()) is not None:
+        return level
     return _chosen[0] if _chosen else parse(os.environ.get(VARIABLE) or Protection.AUTO.value)
 
 

@@ -50,6 +50,9 @@ class Walls:
     """Which walls are wanted."""
     enclosure: Enclosure | None = None
     """What to enclose the process in; None where this machine cannot, or that is not wanted."""
+    network: bool = True
+    """Whether to leave the network where there is no enclosure. Not where it was seen to fail: a process that has left
+    its user namespace half is of no use."""
 
 
 def adopt_orphans() -> None:
@@ -86,7 +89,8 @@ def leave(walls: Walls) -> tuple[str, ...]:
         return (UNSANDBOXED,)
     if walls.enclosure is not None:
         return ("own process group", *enclosure.enclose(walls.enclosure))
-    return ("own process group", *(["network namespace"] if _network_namespace() else []))
+    alone = walls.network and _network_namespace()
+    return ("own process group", *(["network namespace"] if alone else []))
 
 
 def restrict(walls: Walls, standing: tuple[str, ...]) -> tuple[str, ...]:
@@ -254,6 +258,7 @@ def worker_walls(
     memory_bytes: int | None,
     level: Protection,
     enclosed: bool,
+    network: bool = True,
     prefill: Path | None = None,
 ) -> Walls:
     """The walls of a worker.
@@ -264,11 +269,12 @@ def worker_walls(
         memory_bytes: most private memory, bytes; None for no limit.
         level: which walls are wanted.
         enclosed: whether this machine can enclose a process; see `survey.enclosing`.
+        network: whether it can leave the network without an enclosure.
         prefill: folder to start Triton's cache from.
     """
     own = scratch / "work"
     own.mkdir(exist_ok=True)
-    walls = Walls(own, device, memory_bytes, also_readable=(scratch,), level=level)
+    walls = Walls(own, device, memory_bytes, also_readable=(scratch,), level=level, network=network)
     if not enclosing(level, device, enclosed):
         return walls
     inside = Enclosure(scratch, own, readable_folders(), device, hide_processes=not device, prefill=prefill)

@@ -39,7 +39,7 @@ class Survey(Contract):
         return any(wall.startswith(name) for wall in self.walls)
 
 
-def try_walls(enclosed: bool) -> tuple[tuple[str, ...], str]:
+def try_walls(enclosed: bool, network: bool = True) -> tuple[tuple[str, ...], str]:
     """Confine a process for a moment. The caller must have one thread, since it is forked.
 
     Returns:
@@ -49,7 +49,7 @@ def try_walls(enclosed: bool) -> tuple[tuple[str, ...], str]:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            _try_and_say(Path(folder), enclosed, writing)
+            _try_and_say(Path(folder), enclosed, network, writing)
         os.close(writing)
         with os.fdopen(reading) as file:
             text = file.read()
@@ -58,11 +58,10 @@ def try_walls(enclosed: bool) -> tuple[tuple[str, ...], str]:
     return tuple(answer.get("standing", ())), answer.get("failed", "")
 
 
-def _try_and_say(folder: Path, enclosed: bool, writing: int) -> None:
+def _try_and_say(folder: Path, enclosed: bool, network: bool, writing: int) -> None:
     try:
         os.setsid()
-        # `_keep` and `_reap` close what they do not need, and the pipe ends when everybody has.
-        walls = sandbox.worker_walls(folder, False, None, Protection.AUTO, enclosed)
+        walls = sandbox.worker_walls(folder, False, None, Protection.AUTO, enclosed, network)
         answer: dict[str, object] = {"standing": sandbox.raise_walls(walls)}
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
         answer = {"failed": f"{error}" or traceback.format_exc(limit=1)}
@@ -76,6 +75,7 @@ def _look() -> Survey:
     enclosing = not failed
     if failed:
         walls, _failed = try_walls(enclosed=False)
+        walls = walls or try_walls(enclosed=False, network=False)[0]
     missing = bubblewrap.why_not()
     return Survey(
         walls=walls, enclosing=enclosing, why_not_enclosing=failed, why_not_bubblewrap=missing,

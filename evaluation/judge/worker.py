@@ -42,7 +42,8 @@ def serve(channel: Channel, specification: dict[str, Any]) -> None:
         channel: connection to the judge.
         specification: `scratch` folder, `device`, `memory_bytes` it may use (None for no limit), and
             `triton_template`, a Triton cache with what every kernel needs, to start from; `sandbox`, the level of
-            protection, and `enclosed`, whether this machine can enclose a process.
+            protection, and `enclosed` and `network`, whether this machine can enclose a process, or at least cut it
+            off the network.
     """
     device = specification["device"]
     try:
@@ -76,7 +77,8 @@ def _confine(specification: dict[str, Any]) -> tuple[str, ...]:
     device, template = specification["device"], specification.get("triton_template")
     walls = sandbox.worker_walls(
         Path(specification["scratch"]), device != "cpu", specification.get("memory_bytes"),
-        Protection(specification["sandbox"]), specification["enclosed"], Path(template) if template else None,
+        Protection(specification["sandbox"]), specification["enclosed"], specification["network"],
+        Path(template) if template else None,
     )  # fmt: skip
     own = walls.scratch
     for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME"):
