@@ -108,6 +108,7 @@ def profile(
             compile_code=lambda: judge.code(request.task, request.candidate, platform.name),
             limit_s=request.limit_s,
             more=request.more,
+            sandbox=judge.sandbox,
             cancelled=cancelled or threading.Event(),
         )
         still = [profiler for profiler in usable if not profiler.runs_candidate]

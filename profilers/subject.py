@@ -23,6 +23,8 @@ from typing import Any
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, PlatformError
 from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge.protection import VARIABLE, Protection, chosen, using
+from kernelevolve.evaluation.judge.survey import survey
 from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.language import get_language
 from kernelevolve.evaluation.platform import Platform
@@ -73,6 +75,8 @@ class Subject:
     """Seconds that one run of the profiled process may take."""
     more: bool = False
     """Whether a second, larger set of counters is wanted."""
+    sandbox: Protection = field(default_factory=chosen)
+    """Which walls stand around what is run."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     """Set from another thread: the process under way is killed."""
     _code: list[KernelCode] | None = None
@@ -115,7 +119,8 @@ class Subject:
         folder = self.folder / f"{mode}-{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True, mode=0o700)
         candidate = self.candidate if source is None else self.candidate.model_copy(update={"source": source})
-        artifact = get_language(candidate.language).build(candidate, self.platform, folder, _BUILD_LIMIT_S)
+        with using(self.sandbox):
+            artifact = get_language(candidate.language).build(candidate, self.platform, folder, _BUILD_LIMIT_S)
         if artifact.library is not None and not artifact.library.is_relative_to(folder):
             copy = folder / artifact.library.name
             shutil.copyfile(artifact.library, copy)
@@ -126,6 +131,7 @@ class Subject:
             "case": self.case,
             "dtype": self.dtype,
             "device": self.device(),
+            "enclosed": self.sandbox in (Protection.AUTO, Protection.BWRAP) and survey().enclosing,
             "mode": mode,
             # One scratch folder for all runs of a profile, so that Triton compiles once.
             "scratch": str(self.folder),
@@ -141,7 +147,10 @@ class Subject:
             process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True, pass_fds=tuple(pass_descriptors),
-                env={**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TMPDIR": str(folder), **(environment or {})},
+                env={
+                    **os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "TMPDIR": str(folder),
+                    VARIABLE: self.sandbox.value, **(environment or {}),
+                },
             )  # fmt: skip
         timed_out = self._wait(process, limit_s or self.limit_s)
         return TargetRun(

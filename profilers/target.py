@@ -43,6 +43,7 @@ class Target:
         import torch
 
         from kernelevolve.evaluation.judge import sandbox
+        from kernelevolve.evaluation.judge.protection import chosen
         from kernelevolve.evaluation.judge.task_state import TaskState
         from kernelevolve.evaluation.judge.timing import Stopwatch
         from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
@@ -60,6 +61,9 @@ class Target:
         if self.device != "cpu":
             torch.cuda.set_device(self.device)
             torch.cuda.init()
+        # Threads that torch starts for a reference would stay outside of the walls, so it has to do with one.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         program = load_task(specification["task"])
         state = TaskState(program, self.device, os.urandom(32), 0)
         case = next(entry for entry in program.task.cases if entry.name == specification["case"])
@@ -71,8 +75,10 @@ class Target:
                 expected = state.reference(specification["dtype"])(*inputs.args, **inputs.kwargs)
             outputs = [leaf for leaf in torch.utils._pytree.tree_leaves(expected) if isinstance(leaf, torch.Tensor)]
         self.stopwatch = Stopwatch(self.device)
-        standing = sandbox.raise_walls(sandbox.Walls(scratch, device=self.device != "cpu", memory_bytes=None))
-        self.protection = list(standing)
+        walls = sandbox.program_walls(scratch, self.device != "cpu", chosen(), specification["enclosed"])
+        self.protection = list(sandbox.raise_walls(walls))
+        os.chdir(self.folder)  # An enclosure has a root of its own.
+        torch.set_num_threads(threads)
         entry = get_language(artifact.language).load(artifact, False)
         if artifact.entry is EntryPoint.MODULE:
             with seeded(state.weight_seed):

@@ -13,6 +13,7 @@ from kernelevolve.server.command_options import JsonFlag, StateOption, print_jso
 from kernelevolve.server.commands.install import install
 from kernelevolve.server.exit_codes import ExitCode, exit_code_of
 from kernelevolve.server.knowledge_commands import docs, knowledge_app, pattern_app
+from kernelevolve.server.sandbox_options import SandboxOption, choose_sandbox
 from kernelevolve.server.setting_flags import with_settings
 from kernelevolve.server.settings import Settings, state_folder
 from kernelevolve.server.token_commands import token_app
@@ -66,6 +67,7 @@ def verify(
     trials: Annotated[int, typer.Option(min=1, help="Correctness trials with plain inputs.")] = 5,
     timed_calls: Annotated[int, typer.Option(min=0, help="Timed calls on each side; 0 leaves timing out.")] = 100,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds one answer of the candidate may take.")] = 60.0,
+    sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -73,6 +75,7 @@ def verify(
     from kernelevolve.server.commands.verify import run_verify
 
     with reported(as_json):
+        choose_sandbox(sandbox)
         verdict = run_verify(
             task, candidate, tuple(platform), language, tuple(baseline), trials, timed_calls, limit,
             state_folder(state), quiet=as_json,
@@ -107,6 +110,7 @@ def profile(
     more: Annotated[bool, typer.Option("--more", help="Collect a second, larger set of counters.")] = False,
     language: Annotated[str | None, typer.Option(help="Language, where the suffix does not say.")] = None,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds one run of the profiled process may take.")] = 120.0,
+    sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -114,6 +118,7 @@ def profile(
     from kernelevolve.server.commands.profile import profile_view, run_profile
 
     with reported(as_json):
+        choose_sandbox(sandbox)
         report = run_profile(
             task,
             candidate,
@@ -226,6 +231,7 @@ def optimize(
         Path | None, typer.Option("--output", "-o", help="Folder for the winner, the receipt and the report.")
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with a search by its id.")] = None,
+    sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -240,6 +246,7 @@ def optimize(
         target_speedup=target, usd=usd, tokens=tokens, seed=seed, policy_parameters=_parameters(parameter or []),
     )  # fmt: skip
     with reported(as_json):
+        choose_sandbox(sandbox)
         from kernelevolve.server.commands.optimize import OptimizeArguments, run_optimize
 
         arguments = OptimizeArguments(
@@ -320,6 +327,7 @@ def search_resume(
     minutes: Annotated[float | None, typer.Option(min=0.01, help="A new wall-clock budget.")] = None,
     stall: Annotated[int | None, typer.Option(min=0, help="Stop after so many without a gain; 0: never.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the files.")] = None,
+    sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -327,6 +335,7 @@ def search_resume(
     from kernelevolve.server.commands.search import resume_search
 
     with reported(as_json):
+        choose_sandbox(sandbox)
         result = resume_search(state_folder(state), search_id, evaluations, minutes, stall, output, quiet=as_json)
     if as_json:
         print_json(result)

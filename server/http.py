@@ -22,6 +22,7 @@ from kernelevolve.server.metrics import Metrics
 from kernelevolve.server.metrics_page import add_metrics_page
 from kernelevolve.server.observation import Observation
 from kernelevolve.server.tokens import Scope, TokenError, TokenStore
+from kernelevolve.tools.execution import Execution
 
 PATH = "/mcp"
 """Where the protocol is spoken."""
@@ -38,6 +39,7 @@ def http_app(
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    execution: Execution | None = None,
 ) -> Starlette:
     """The application that a web server runs.
 
@@ -50,6 +52,7 @@ def http_app(
         hosts: further values of the Host header that are right, e.g. a proxy's `kernels.example.org`.
         origins: values of the Origin header that are right; requests of other web pages are refused.
         limits: how much callers may ask.
+        execution: whether code of tasks and candidates may be run, and behind which walls.
 
     Raises:
         TokenError: there is no token, so nobody could connect.
@@ -66,7 +69,7 @@ def http_app(
             issuer_url=AnyHttpUrl(f"http://{address}"), resource_server_url=url, validate_token_resource=False
         ),
     )
-    parts, metrics = Parts(state, workspace), Metrics()
+    parts, metrics = Parts(state, workspace, execution), Metrics()
     server = create_server(state, most, workspace, auth, parts=parts, metrics=metrics)
     add_metrics_page(server, metrics)
 

@@ -10,6 +10,7 @@ from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field
 
+from kernelevolve.server.consent import Consent
 from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, reporter, result
 from kernelevolve.tools.export_summary import ExportRequest, ExportSummary
 from kernelevolve.tools.judges import Cancellation, JudgePool
@@ -35,6 +36,7 @@ def add_export_tools(server: MCPServer[Any], pool: JudgePool, store: Callable[[]
     async def export(
         search_id: str,
         ctx: Context[Any, Any],
+        consent: Consent,
         steps: Annotated[
             list[int], Field(max_length=32, description="Nodes to use. None: the best, and what is faster in a case.")
         ] = [],  # noqa: B006

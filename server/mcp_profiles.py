@@ -16,6 +16,7 @@ from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.profilers.report import Bottleneck, Part, ProfileReport, RooflinePoint
 from kernelevolve.profilers.text import TEXT_LIMIT, profile_text
+from kernelevolve.server.consent import Consent
 from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, reporter, result
 from kernelevolve.tools.judges import Cancellation, JudgePool
 
@@ -80,6 +81,7 @@ def add_profile_tools(
     )
     async def profile(
         ctx: Context[Any, Any],
+        consent: Consent,
         task: Annotated[str, Field(description="Path of a task, aten::<operator>, or the text of a task file.")] = "",
         source: Annotated[str, Field(description="The candidate's whole source.")] = "",
         node: Annotated[

@@ -20,6 +20,7 @@ from kernelevolve.evaluation.platform import Availability
 from kernelevolve.evaluation.version import VERSION
 from kernelevolve.search.options import OptimizeOptions
 from kernelevolve.server.access import Authentication, Guard
+from kernelevolve.server.consent import Consent, ask_before_unsandboxed
 from kernelevolve.server.dashboard.mcp_app import SEARCH_TREE_META, search_tree_app
 from kernelevolve.server.mcp_completions import add_completions
 from kernelevolve.server.mcp_export import add_export_tools
@@ -35,6 +36,7 @@ from kernelevolve.server.settings import open_store, synthesizer_for
 from kernelevolve.server.tokens import Scope
 from kernelevolve.tools.advice import Advisor
 from kernelevolve.tools.compile_and_verify import VerifyResult, compile_and_verify, verdict_text
+from kernelevolve.tools.execution import Execution
 from kernelevolve.tools.judges import Cancellation, JudgePool
 from kernelevolve.tools.list_platforms import available_platforms, platforms_text
 from kernelevolve.tools.search_answers import SearchReport, SearchStep, Submission
@@ -79,10 +81,11 @@ class Parts:
     Args:
         state: state folder.
         workspace: see `JudgePool`.
+        execution: see `JudgePool`.
     """
 
-    def __init__(self, state: Path, workspace: Path | None = None) -> None:
-        self.pool = JudgePool(state, workspace)
+    def __init__(self, state: Path, workspace: Path | None = None, execution: Execution | None = None) -> None:
+        self.pool = JudgePool(state, workspace, execution)
         self.shelf = _Shelf(state)
         self.base = base_when_needed(state)
 
@@ -95,6 +98,7 @@ def create_server(
     metrics: Metrics | None = None,
     long_tools: Mapping[str, LongTool] = LONG_TOOLS,
     parts: Parts | None = None,
+    execution: Execution | None = None,
 ) -> MCPServer[Any]:
     """The server with its tools.
 
@@ -106,8 +110,9 @@ def create_server(
         metrics: counts what is done; None where nobody asks for figures.
         long_tools: which tools become tasks for clients that declared the extension.
         parts: what it works with; its own if not given. It closes them when it ends.
+        execution: whether code of tasks and candidates may be run, and behind which walls.
     """
-    parts = parts or Parts(state, workspace)
+    parts = parts or Parts(state, workspace, execution)
     pool, shelf, base = parts.pool, parts.shelf, parts.base
     guard = Guard(most, state / "audit.jsonl" if auth is not None else None, shelf.store)
     tasks = Tasks(state, long_tools, guard.note)
@@ -117,9 +122,10 @@ def create_server(
     @asynccontextmanager
     async def lifespan(_server: MCPServer[Any]) -> AsyncIterator[None]:
         # In the background: the client's first request must not wait for torch.
-        ours = warm_host(state) is None
+        ours = not pool.execution.off and warm_host(state) is None
         warming = threading.Thread(target=start_warm_host, args=(state,), daemon=True)
-        warming.start()
+        if not pool.execution.off:
+            warming.start()
         loading = warm_up_later(base)
         try:
             async with tasks.running():
@@ -129,7 +135,8 @@ def create_server(
             loading.join()
             pool.close()
             shelf.close()
-            warming.join()
+            if not pool.execution.off:
+                warming.join()
             if ours:
                 stop_warm_host(state)
 
@@ -142,6 +149,8 @@ def create_server(
         token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
 
+    ask_before_unsandboxed(server, pool)
+
     @server.tool(
         name="compile_and_verify",
         title="Judge a kernel",
@@ -151,6 +160,7 @@ def create_server(
         task: Annotated[str, Field(description="Path of a task, aten::<operator>, or the text of a task file.")],
         source: Annotated[str, Field(description="The candidate's whole source.")],
         ctx: Context[Any, Any],
+        consent: Consent,
         language: Literal["triton", "cpp", "cuda", "hip"] = "triton",
         platforms: Annotated[list[str], Field(description="e.g. cpu, cuda:sm_90, hip:gfx950", min_length=1)] = ["cpu"],  # noqa: B006
         baselines: list[Literal["eager", "compile"]] = ["eager"],  # noqa: B006
@@ -221,6 +231,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
     async def start_search(
         task: Annotated[str, Field(description="Path of a task, aten::<operator>, or the text of a task file.")],
         ctx: Context[Any, Any],
+        consent: Consent,
         platform: Annotated[str, Field(description="e.g. cpu, cuda:sm_90")] = "cpu",
         source: Annotated[str | None, Field(description="Candidate to start from; the task's own if left out.")] = None,
         language: Annotated[str | None, Field(description="triton, cpp, cuda or hip.")] = None,
@@ -278,6 +289,7 @@ def _add_search_tools(server: MCPServer[Any], pool: JudgePool, shelf: _Shelf, ad
     async def run_search_step(
         search_id: str,
         ctx: Context[Any, Any],
+        consent: Consent,
         submissions: Annotated[
             list[Submission], Field(max_length=16, description="What you wrote for your orders.")
         ] = [],  # noqa: B006
@@ -399,6 +411,6 @@ def links_of(step: SearchStep) -> list[ResourceLink]:
     return [link(f"search://{search_id}", f"search {search_id}"), *prompts]
 
 
-def serve_stdio(state: Path, most: Scope = Scope.ADMIN) -> None:
-    """Serve over stdin and stdout until the client hangs up; `most` is what the client may do at most."""
-    create_server(state, most).run("stdio")
+def serve_stdio(state: Path, most: Scope = Scope.ADMIN, execution: Execution | None = None) -> None:
+    """Serve over stdin and stdout until the client hangs up; see `create_server`."""
+    create_server(state, most, execution=execution).run("stdio")

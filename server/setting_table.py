@@ -220,6 +220,19 @@ SETTINGS: tuple[Setting, ...] = (
         risk=_LIMITS, flag="--concurrency", commands=("serve",),
     ),
     Setting(
+        "sandbox", choice("auto", "bwrap", "landlock", "none"),
+        "Walls around candidates: all there are, named ones, or none. What is named and missing is an error.", _SERVER,
+        default_text="`auto`", risk="it could take the walls away", flag="--sandbox", commands=("serve",), below=True,
+    ),
+    Setting(
+        "no_exec", SWITCH, "Run no code of tasks or candidates; answer from what is stored.", _SERVER, False,
+        files=Files.STRICTER, risk="it could have code run", flag="--no-exec", commands=("serve",),
+    ),
+    Setting(
+        "yes_unsandboxed", SWITCH, "Run candidates without walls where there are none, unasked.", _SERVER, False,
+        risk="it could agree in your place", flag="--yes-unsandboxed", commands=("serve",),
+    ),
+    Setting(
         "json_logs", SWITCH, "Logs as one JSON object for each line.", _SERVER, False, files=Files.ALL,
         flag="--json-logs", commands=("serve",),
     ),

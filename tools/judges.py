@@ -13,6 +13,7 @@ from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.client import Judge
 from kernelevolve.evaluation.judge.request import WAITING
 from kernelevolve.evaluation.verdict import Verdict
+from kernelevolve.tools.execution import Execution
 
 
 class Cancellation:
@@ -67,11 +68,15 @@ class JudgePool:
         state: the state folder they share.
         workspace: the only folder whose tasks are taken, and then no task as text: a task's reference runs in the
             judge's own process, with this user's rights. None trusts the callers, who then start the server themselves.
+        execution: whether code may be run, and behind which walls.
     """
 
-    def __init__(self, state: Path, workspace: Path | None = None) -> None:
+    def __init__(self, state: Path, workspace: Path | None = None, execution: Execution | None = None) -> None:
         self.state = state
         self.workspace = None if workspace is None else workspace.resolve()
+        self.execution = execution or Execution()
+        self.folder = self.workspace or Path.cwd()
+        """What an agreement to run without walls holds for."""
         self.on_verdict: Callable[[Verdict], None] | None = None
         """Told of every verdict, by the thread that waited for it."""
         self._idle: list[Judge] = []
@@ -80,10 +85,15 @@ class JudgePool:
 
     @contextmanager
     def lend(self, cancellation: Cancellation | None = None) -> Iterator[Judge]:
-        """A judge for one call, which `cancellation` may end."""
+        """A judge for one call, which `cancellation` may end.
+
+        Raises:
+            KernelEvolveError: no code may be run here.
+        """
+        self.execution.permit(self.folder)
         with self._lock:
             judge = self._idle.pop() if self._idle else None
-        judge = judge or Judge(self.state)
+        judge = judge or Judge(self.state, sandbox=self.execution.sandbox)
         judge.on_verdict = self.on_verdict
         with self._lock:
             self._lent.add(judge)

@@ -23,7 +23,9 @@ from kernelevolve.evaluation.errors import KernelEvolveError, TaskError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.host import READY
+from kernelevolve.evaluation.judge.protection import Protection, chosen
 from kernelevolve.evaluation.judge.request import JudgeRequest
+from kernelevolve.evaluation.judge.survey import ensure
 from kernelevolve.evaluation.kernel_code import KernelCode
 from kernelevolve.evaluation.spans import Past, add_past, is_traced
 from kernelevolve.evaluation.task_cases import TaskCases
@@ -58,9 +60,18 @@ class Judge:
         use_warm_host: whether to look for a warm host.
         many_triton: whether many Triton candidates will come: a private host then prepares Triton's compiler, which
             makes it start seconds later and every candidate seconds faster.
+        sandbox: which walls stand around candidates; by default what this process chose (`protection.chosen`).
+
+    Raises:
+        ProtectionError: this machine lacks a wall that the level requires.
     """
 
-    def __init__(self, state: Path, use_warm_host: bool = True, many_triton: bool = False) -> None:
+    def __init__(
+        self, state: Path, use_warm_host: bool = True, many_triton: bool = False, sandbox: Protection | None = None
+    ) -> None:
+        self.sandbox = sandbox or chosen()
+        """Which walls stand around candidates."""
+        ensure(self.sandbox)
         self._state = state.resolve()
         self._state.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,7 +86,7 @@ class Judge:
         self.on_verdict: Callable[[Verdict], None] | None = None
         """Told of every verdict before it is handed out."""
         self._channel = channel or self._start_private_host()
-        self._channel.send({"state": str(self._state)})
+        self._channel.send({"state": str(self._state), "sandbox": self.sandbox.value})
 
     def __enter__(self) -> Judge:
         return self

@@ -13,11 +13,12 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
+from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
+from kernelevolve.evaluation.judge.protection import chosen
 
 _LOG_BYTES = 3000
 
@@ -46,6 +47,7 @@ class Spawner:
             "device": device,
             "memory_bytes": memory_bytes,
             "triton_template": str(triton_template) if triton_template is not None else None,
+            "sandbox": chosen().value,
         }
         with self._lock:
             self._channel.send(specification, [theirs.fileno(), status_write])
@@ -53,7 +55,7 @@ class Spawner:
         os.close(status_write)
         handle = WorkerHandle(Channel(ours), status_read, scratch)
         try:
-            hello = handle.receive(limit_s, "starting")
+            hello = handle.hello(limit_s)
         except BaseException:
             handle.close()
             raise
@@ -89,10 +91,29 @@ class WorkerHandle:
             self._explain_death(do)
         return self.receive(limit_s, do)
 
+    def hello(self, limit_s: float) -> dict[str, Any]:
+        """Wait until the process says that it stands confined. No candidate has spoken yet, so it is believed.
+
+        Raises:
+            PlatformError: it could not be confined, or found no device.
+            CandidateError: the process ended.
+        """
+        reply = self._reply(limit_s, "starting")
+        if "failed" in reply:
+            finding = Finding(reply.get("finding", Finding.INTERNAL))
+            raise PlatformError(finding, f"There is no worker: {reply['failed']}", reply.get("advice", ""))
+        return reply
+
     def receive(self, limit_s: float, doing: str) -> dict[str, Any]:
         """Wait for an answer; see `ask`."""
+        reply = self._reply(limit_s, doing)
+        if "failed" in reply:
+            raise _failure(reply, doing)
+        return reply
+
+    def _reply(self, limit_s: float, doing: str) -> dict[str, Any]:
         try:
-            reply = self._channel.receive(time.monotonic() + limit_s).body
+            return self._channel.receive(time.monotonic() + limit_s).body
         except ReceiveTimeoutError as error:
             self.close()
             raise CandidateError(
@@ -102,19 +123,25 @@ class WorkerHandle:
             ) from error
         except ChannelClosedError:
             self._explain_death(doing)
-        if "failed" in reply:
-            raise _failure(reply, doing)
-        return reply
 
-    def _explain_death(self, doing: str) -> None:
+    def _explain_death(self, doing: str) -> NoReturn:
         """Turn the way the process ended into an error."""
-        code = None
+        code, excess = None, ""
         if not self._closed and select.select([self._status_pipe], [], [], 5.0)[0]:
-            words = os.read(self._status_pipe, 64).split()
-            code = int(words[0]) if words and words[0].lstrip(b"-").isdigit() else None
+            # `<exit code> <largest resident set> <limit it was over>`, from the host.
+            words = os.read(self._status_pipe, 256).decode().split(maxsplit=2)
+            code = int(words[0]) if words and words[0].lstrip("-").isdigit() else None
+            excess = words[2].strip() if len(words) > 2 else ""
         log = self._log()
         self.close()
         doing = _WORDS.get(doing, doing)
+        if excess:
+            raise CandidateError(
+                Finding.OUT_OF_MEMORY if excess.startswith("memory") else Finding.RESOURCE_LIMIT,
+                f"The candidate took more than it may ({doing}): {excess}.",
+                "Start no processes, write few files, and use smaller buffers.",
+                log,
+            )
         if "bad_alloc" in log or "MemoryError" in log:
             raise CandidateError(
                 Finding.OUT_OF_MEMORY, f"The candidate ran out of memory ({doing}).", "Use smaller buffers.", log

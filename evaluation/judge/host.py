@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernelevolve.evaluation.judge import sandbox
+from kernelevolve.evaluation.judge import enclosure, sandbox, survey, watch
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
+from kernelevolve.evaluation.judge.protection import Protection
 
 READY = b"ready\n"
 _GRACE_S = 0.5
@@ -58,6 +59,10 @@ class _Child:
     workers: list[int] = field(default_factory=list)
     doomed_at: float | None = None
     """`time.monotonic()` after which it is killed if it has not ended by itself."""
+    limits: watch.Limits | None = None
+    """For a worker: what it may take."""
+    excess: str = ""
+    """For a worker that was killed for it: which limit it was over."""
 
 
 class Host:
@@ -78,6 +83,8 @@ class Host:
         self._poll = select.poll()
         self._last_use = time.monotonic()
         self._owner: int | None = None
+        self._offered: dict[str, bool] = {}
+        self._next_look = 0.0
         if listener is not None:
             self._poll.register(listener, select.POLLIN)
 
@@ -95,6 +102,7 @@ class Host:
                     return
                 self._handle(descriptor, events)
             self._kill_strays()
+            self._look_at_limits()
             for child in list(self._children.values()):
                 if child.doomed_at is not None and time.monotonic() > child.doomed_at:
                     self._kill(child)
@@ -182,7 +190,7 @@ class Host:
             return
         connection = socket.socket(fileno=message.descriptors[0])
         status_pipe = message.descriptors[1]
-        specification = message.body
+        specification = {**message.body, **self._offers()}
 
         def worker() -> None:
             from kernelevolve.evaluation.judge.worker import serve
@@ -193,12 +201,35 @@ class Host:
         log = Path(specification["scratch"]) / "output.log"
         pid = self._fork(worker, keep={connection.fileno()}, log=log)
         connection.close()
-        child = _Child(pid, "worker", os.pidfd_open(pid), status_pipe)
+        child = _Child(pid, "worker", os.pidfd_open(pid), status_pipe, limits=_limits(specification))
         self._children[pid] = child
         judge.workers.append(pid)
         self._poll.register(child.pidfd, select.POLLIN)
         # Writing end of a pipe: POLLERR comes when the judge closes the reading end.
         self._poll.register(status_pipe, 0)
+
+    def _offers(self) -> dict[str, bool]:
+        """Which namespaces this machine lets a worker have; tried once."""
+        if not self._offered:
+            _standing, failed = survey.try_walls(enclosed=True)
+            if failed:
+                print(f"kernelevolve host: workers have no mount and process namespace: {failed}", file=sys.stderr)
+            standing, _failed = survey.try_walls(enclosed=False)
+            self._offered = {"enclosed": not failed, "network": "network namespace" in standing}
+        return self._offered
+
+    def _look_at_limits(self) -> None:
+        """Kill workers that, with all they started, take more than they may."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + watch.PERIOD_S
+        watched = [child for child in self._children.values() if child.limits is not None and not child.excess]
+        shared = watch.anonymous_bytes(os.getpid()) if watched else 0
+        for child in watched:
+            assert child.limits is not None
+            child.excess = watch.excess(child.pid, child.limits, shared)
+            if child.excess:
+                self._kill(child)
 
     def _fork(self, body: Callable[[], None], keep: set[int], log: Path | None) -> int:
         gc.freeze()
@@ -272,7 +303,7 @@ class Host:
         if child.role == "worker":
             code = os.waitstatus_to_exitcode(status)
             with contextlib.suppress(OSError):
-                os.write(child.tie, f"{code} {usage.ru_maxrss}\n".encode())
+                os.write(child.tie, f"{code} {usage.ru_maxrss} {child.excess}\n".encode())
         os.close(child.tie)
         if child.spawner is not None:
             with contextlib.suppress(KeyError):
@@ -293,6 +324,18 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
+
+
+def _limits(specification: dict[str, Any]) -> watch.Limits | None:
+    """What a worker and all it starts may take together."""
+    level = Protection(specification["sandbox"])
+    if level is Protection.NONE:
+        return None
+    device = specification["device"] != "cpu"
+    enclosed = sandbox.enclosing(level, device, specification["enclosed"])
+    memory = specification.get("memory_bytes")
+    folder = None if enclosed else Path(specification["scratch"])
+    return watch.Limits(memory, enclosure.default_processes(), folder)
 
 
 def _warm_up(triton_compiler: bool) -> None:

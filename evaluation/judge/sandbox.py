@@ -1,6 +1,6 @@
-"""The walls around a candidate: Landlock, namespaces, resource limits, no new privileges.
+"""The walls around a candidate: an enclosure where the kernel offers it, Landlock, limits, no rights.
 
-Each wall is tried on its own and named in the receipt when it stands. None is silently assumed.
+Each wall is named in the receipt when it stands. None is silently assumed.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ import ctypes
 import os
 import platform as host_platform
 import resource
-import signal
 import struct
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from kernelevolve.evaluation.judge import bubblewrap, enclosure, landlock
+from kernelevolve.evaluation.judge.enclosure import Enclosure, die_with_parent
+from kernelevolve.evaluation.judge.protection import UNSANDBOXED, Protection, ProtectionError, chosen
+
+__all__ = ["Walls", "adopt_orphans", "die_with_parent", "raise_walls", "readable_folders", "required"]
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-# Linux UAPI: linux/landlock.h, linux/prctl.h, linux/sched.h, linux/capability.h.
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
-_PATH_BENEATH = 1
-_FS_EXECUTE, _FS_WRITE, _FS_READ, _FS_READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_FS_TRUNCATE, _FS_IOCTL = 1 << 14, 1 << 15
-_FS_BITS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15}
-_SCOPE_ABSTRACT_UNIX, _SCOPE_SIGNAL = 1 << 0, 1 << 1
-_NET_TCP = 0b11
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 38, 4, 36
-_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
+# Linux UAPI: linux/prctl.h, linux/sched.h, linux/capability.h.
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 4, 36, 38
+_NEWUSER, _NEWNET, _NEWIPC = 0x10000000, 0x40000000, 0x08000000
 _CAPSET, _CAPABILITY_VERSION_3 = {"x86_64": 126, "aarch64": 91}.get(host_platform.machine(), 126), 0x20080522
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/proc", "/sys")
+_FIRST_TO_GO = "1000"
+"""Highest `oom_score_adj` there is."""
 
 
 @dataclass(frozen=True)
 class Walls:
-    """What a worker may touch."""
+    """What a process may touch."""
 
     scratch: Path
     """The only folder it may write to."""
@@ -46,11 +46,13 @@ class Walls:
     """Largest file it may write, bytes."""
     also_readable: tuple[Path, ...] = ()
     """Folders it may read besides the system's and the libraries'."""
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    level: Protection = Protection.AUTO
+    """Which walls are wanted."""
+    enclosure: Enclosure | None = None
+    """What to enclose the process in; None where this machine cannot, or that is not wanted."""
+    network: bool = True
+    """Whether to leave the network where there is no enclosure. Not where it was seen to fail: a process that has left
+    its user namespace half is of no use."""
 
 
 def adopt_orphans() -> None:
@@ -58,50 +60,115 @@ def adopt_orphans() -> None:
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def required(level: Protection) -> tuple[str, ...]:
+    """Beginnings of the names of walls without which nothing may run at a level."""
+    if level is Protection.BWRAP:
+        return ("network namespace", "mount namespace")
+    return ("landlock",) if level is Protection.LANDLOCK else ()
+
+
 def raise_walls(walls: Walls) -> tuple[str, ...]:
     """Confine the calling process, for good. Call it single-threaded, before any candidate code.
 
+    With an enclosure the worker goes on in a child of a child of this process, and this function returns there alone.
+
     Returns:
-        Names of the protections that stand.
+        Names of the protections that stand; see `required`.
+
+    Raises:
+        OSError: the kernel refuses a wall that it had offered.
+        ProtectionError: a wall that the level requires cannot be had.
     """
-    standing = ["own process group", "no new privileges"]
-    _limit(walls, standing)
-    if _namespaces():
-        standing.append("network namespace")
-    _drop_capabilities(standing)
+    standing = leave(walls)
+    return (*standing, *restrict(walls, standing))
+
+
+def leave(walls: Walls) -> tuple[str, ...]:
+    """First half of `raise_walls`: namespaces. What is started afterwards, a driver's threads say, is inside."""
+    if walls.level is Protection.NONE:
+        return (UNSANDBOXED,)
+    if walls.enclosure is not None:
+        return ("own process group", *enclosure.enclose(walls.enclosure))
+    alone = walls.network and _network_namespace()
+    return ("own process group", *(["network namespace"] if alone else []))
+
+
+def restrict(walls: Walls, standing: tuple[str, ...]) -> tuple[str, ...]:
+    """Second half of `raise_walls`: the walls that need no namespace.
+
+    Args:
+        walls: what the process may touch.
+        standing: what `leave` returned.
+
+    Returns:
+        Names of the further protections that stand.
+
+    Raises:
+        OSError: the kernel refuses a wall that it had offered.
+        ProtectionError: a wall that the level requires cannot be had.
+    """
+    if walls.level is Protection.NONE:
+        return ()
+    found = [*_limit(walls), *_drop_capabilities()]
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-    abi = _landlock_abi()
+    abi = landlock.abi()
     if abi >= 1:
-        _landlock(walls, abi)
-        standing.append(f"landlock abi {abi}")
-    return tuple(standing)
+        rules = landlock.make_rules(allowed(walls))
+        landlock.restrict(rules)
+        os.close(rules)
+        found.append(f"landlock abi {abi}")
+    found.append("no new privileges")
+    for name in required(walls.level):
+        if not any(wall.startswith(name) for wall in (*standing, *found)):
+            raise ProtectionError(
+                f"--sandbox {walls.level.value} wants a {name}, which this machine does not offer.",
+                "`kernelevolve doctor` says what is missing and how to get it; --sandbox auto takes what there is.",
+            )
+    return tuple(found)
 
 
-def available_walls() -> dict[str, bool]:
-    """What this machine offers, without confining anything (for `doctor`)."""
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if _namespaces() else 1)
-    network = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    return {"landlock": _landlock_abi() >= 1, "network namespace": network}
+def allowed(walls: Walls) -> landlock.Allowed:
+    """The system and the libraries to read, the scratch folder to write, and nothing else."""
+    devices = [Path("/dev") / name for name in enclosure.DEVICE_FILES]
+    writable, readable = [walls.scratch], [*readable_folders(), *walls.also_readable]
+    if walls.device:
+        writable += [*enclosure.gpu_files(), Path("/dev/shm")]
+        readable.append(Path("/dev"))
+        # The driver writes thread names and reads its limits there.
+        devices.append(Path("/proc/self"))
+    return landlock.Allowed(readable, writable, devices)
 
 
-def _limit(walls: Walls, standing: list[str]) -> None:
+def readable_folders() -> list[Path]:
+    """System folders, the interpreter and its packages; not the home folder, not the task, not the judge's state."""
+    ours = Path(__file__).resolve().parent.parent
+    # Where the packages lie that a candidate may import, wherever the interpreter found them.
+    found = (find_spec(name) for name in ("torch", "numpy", "triton", "tvm_ffi"))
+    packages = (Path(spec.origin).parent.parent for spec in found if spec is not None and spec.origin)
+    standard = Path(os.__file__).resolve().parent
+    folders = {Path(name) for name in _SYSTEM} | {Path(sys.prefix), Path(sys.base_prefix), standard, ours, *packages}
+    return sorted(path for path in folders if path.exists())
+
+
+def _limit(walls: Walls) -> list[str]:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (walls.file_bytes, walls.file_bytes))
-    standing.append("file size limit")
+    standing = ["file size limit"]
     if walls.memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (walls.memory_bytes, walls.memory_bytes))
         standing.append("memory limit")
+    # Where memory runs out nevertheless, the kernel takes the candidate and not the server.
+    Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+    return [*standing, "first to end when memory is short"]
 
 
-def _namespaces() -> bool:
+def _network_namespace() -> bool:
     """Leave the network and System V IPC. Without root this takes a user namespace of our own."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
-        return bool(_LIBC.unshare(_CLONE_NEWNET | _CLONE_NEWIPC) == 0)
-    if _LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC) != 0:
+        return bool(_LIBC.unshare(_NEWNET | _NEWIPC) == 0)
+    if _LIBC.unshare(_NEWUSER | _NEWNET | _NEWIPC) != 0:
         return False
     # Without a mapping this process could not create files (EOVERFLOW).
     Path("/proc/self/setgroups").write_text("deny")
@@ -110,102 +177,118 @@ def _namespaces() -> bool:
     return True
 
 
-def _drop_capabilities(standing: list[str]) -> None:
+def _drop_capabilities() -> list[str]:
     header = struct.pack("II", _CAPABILITY_VERSION_3, 0)
-    if _LIBC.syscall(_CAPSET, header, struct.pack("IIIIII", 0, 0, 0, 0, 0, 0)) == 0:
-        standing.append("no capabilities")
-
-
-def _landlock_abi() -> int:
-    return max(0, int(_LIBC.syscall(_LANDLOCK_CREATE, None, 0, 1)))
+    dropped = _LIBC.syscall(_CAPSET, header, struct.pack("IIIIII", 0, 0, 0, 0, 0, 0)) == 0
+    return ["no capabilities"] if dropped else []
 
 
 class Confinement:
-    """Landlock for a program that is about to be started, such as a compiler that reads an author's source.
+    """What is around a program that is about to be started, such as a compiler that reads an author's source.
 
-    The rules are made here, in the parent; `apply`, which runs between fork and exec, is two system calls. Where the
-    kernel has no Landlock, `apply` does nothing.
+    bubblewrap where it works, else Landlock; `--sandbox` may want one of them, or none. Landlock's rules are made
+    here, in the parent; `apply`, which runs between fork and exec, is two system calls.
 
     Args:
-        scratch: the only folder the program may write to.
+        scratch: the only folder the program may write to, and the one it runs in.
         readable: folders it may read besides the system's and the libraries'.
+
+    Raises:
+        ProtectionError: the level wants bubblewrap or Landlock, and it cannot be had.
     """
 
     def __init__(self, scratch: Path, readable: tuple[Path, ...] = ()) -> None:
-        abi = _landlock_abi()
-        walls = Walls(scratch, device=False, memory_bytes=None, also_readable=readable)
-        self._ruleset = _ruleset(walls, abi) if abi >= 1 else None
+        self._scratch, self._readable = scratch, readable
+        self._rules: int | None = None
+        self.name = confinement_name()
+        """What stands, as receipts name it."""
+        if self.name == "landlock":
+            walls = Walls(scratch, device=False, memory_bytes=None, also_readable=readable)
+            self._rules = landlock.make_rules(allowed(walls))
+
+    def command(self, command: list[str]) -> list[str]:
+        """The command to start in place of this one."""
+        if self.name != "bubblewrap":
+            return command
+        folders = [*readable_folders(), *(path for path in self._readable if path.exists())]
+        return bubblewrap.wrapped(command, self._scratch, folders)
 
     def apply(self) -> None:
         """Confine the calling process, for good."""
-        if self._ruleset is not None:
+        if self._rules is not None:
             _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-            if _LIBC.syscall(_LANDLOCK_RESTRICT, self._ruleset, 0) != 0:
-                raise OSError(ctypes.get_errno(), "landlock_restrict_self")
+            landlock.restrict(self._rules)
 
     def close(self) -> None:
         """Let go of the rules."""
-        if self._ruleset is not None:
-            os.close(self._ruleset)
-            self._ruleset = None
+        if self._rules is not None:
+            os.close(self._rules)
+            self._rules = None
 
 
-def _landlock(walls: Walls, abi: int) -> None:
-    """Allow reading the system and the libraries, writing the scratch folder, and nothing else."""
-    ruleset = _ruleset(walls, abi)
-    if _LIBC.syscall(_LANDLOCK_RESTRICT, ruleset, 0) != 0:
-        raise OSError(ctypes.get_errno(), "landlock_restrict_self")
-    os.close(ruleset)
+def confinement_name() -> str:
+    """What stands around a compiler at the level of this process: `bubblewrap`, `landlock`, or `nothing`.
+
+    Raises:
+        ProtectionError: the level wants one of them, and it cannot be had.
+    """
+    level = chosen()
+    if level in (Protection.AUTO, Protection.BWRAP) and not bubblewrap.why_not():
+        return "bubblewrap"
+    if level is Protection.BWRAP:
+        raise ProtectionError("--sandbox bwrap cannot be had here.", bubblewrap.why_not())
+    if level is not Protection.NONE and landlock.abi() >= 1:
+        return "landlock"
+    if level is Protection.LANDLOCK:
+        raise ProtectionError("--sandbox landlock cannot be had here.", "This kernel has no Landlock.")
+    return "nothing"
 
 
-def _ruleset(walls: Walls, abi: int) -> int:
-    """Descriptor of the rules that stand for these walls."""
-    every_right = (1 << _FS_BITS_BY_ABI.get(abi, 16)) - 1
-    network = _NET_TCP if abi >= 4 else 0
-    scope = _SCOPE_ABSTRACT_UNIX | _SCOPE_SIGNAL if abi >= 6 else 0
-    attributes = struct.pack("QQQ", every_right, network, scope)
-    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    ruleset = _LIBC.syscall(_LANDLOCK_CREATE, attributes, size, 0)
-    if ruleset < 0:
-        raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
-    read = _FS_READ | _FS_READ_DIR | _FS_EXECUTE
-    for path in (*_readable(), *walls.also_readable):
-        _allow(ruleset, path, read, every_right)
-    _allow(ruleset, walls.scratch, every_right, every_right)
-    device = read | _FS_WRITE | _FS_TRUNCATE | _FS_IOCTL
-    for path in (Path("/dev/null"), Path("/dev/zero"), Path("/dev/urandom"), Path("/dev/random"), Path("/dev/full")):
-        _allow(ruleset, path, device, every_right)
-    if walls.device:
-        for path in (*Path("/dev").glob("nvidia*"), Path("/dev/kfd"), Path("/dev/dri"), Path("/dev/shm")):
-            _allow(ruleset, path, every_right, every_right)
-        _allow(ruleset, Path("/dev"), read, every_right)
-        # The driver writes thread names and reads its limits there.
-        _allow(ruleset, Path("/proc/self"), device, every_right)
-    return int(ruleset)
+def enclosing(level: Protection, device: bool, enclosed: bool) -> bool:
+    """Whether a worker gets an enclosure, where this machine can give one (`enclosed`).
+
+    On a GPU only where it is asked for by name: drivers differ in what they want to find around them.
+    """
+    return enclosed and (level is Protection.BWRAP or (level is Protection.AUTO and not device))
 
 
-def _readable() -> Iterable[Path]:
-    """System folders, the interpreter and its packages; not the home folder, not the task, not the judge's state."""
-    ours = Path(__file__).resolve().parent.parent
-    system = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/proc", "/sys")
-    # Where the packages lie that a candidate may import, wherever the interpreter found them.
-    found = (find_spec(name) for name in ("torch", "numpy", "triton", "tvm_ffi"))
-    packages = (Path(spec.origin).parent.parent for spec in found if spec is not None and spec.origin)
-    standard = Path(os.__file__).resolve().parent
-    folders = {Path(name) for name in system} | {Path(sys.prefix), Path(sys.base_prefix), standard, ours, *packages}
-    return sorted(path for path in folders if path.exists())
+def worker_walls(
+    scratch: Path,
+    device: bool,
+    memory_bytes: int | None,
+    level: Protection,
+    enclosed: bool,
+    network: bool = True,
+    prefill: Path | None = None,
+) -> Walls:
+    """The walls of a worker.
+
+    Args:
+        scratch: its folder. It writes to `work` in it alone; the judge puts artifacts beside that.
+        device: whether it works on a GPU.
+        memory_bytes: most private memory, bytes; None for no limit.
+        level: which walls are wanted.
+        enclosed: whether this machine can enclose a process; see `survey.enclosing`.
+        network: whether it can leave the network without an enclosure.
+        prefill: folder to start Triton's cache from.
+    """
+    own = scratch / "work"
+    own.mkdir(exist_ok=True)
+    walls = Walls(own, device, memory_bytes, also_readable=(scratch,), level=level, network=network)
+    if not enclosing(level, device, enclosed):
+        return walls
+    inside = Enclosure(scratch, own, readable_folders(), device, hide_processes=not device, prefill=prefill)
+    return replace(walls, enclosure=inside)
 
 
-def _allow(ruleset: int, path: Path, rights: int, handled: int) -> None:
-    if not path.exists():
-        return
-    rights &= handled
-    if not path.is_dir():
-        rights &= _FS_EXECUTE | _FS_WRITE | _FS_READ | _FS_TRUNCATE | _FS_IOCTL
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        rule = struct.pack("=Qi", rights, descriptor)
-        if _LIBC.syscall(_LANDLOCK_ADD, ruleset, _PATH_BENEATH, rule, 0) != 0:
-            raise OSError(ctypes.get_errno(), f"landlock_add_rule {path}")
-    finally:
-        os.close(descriptor)
+def program_walls(scratch: Path, device: bool, level: Protection, enclosed: bool) -> Walls:
+    """The walls that a program raises around itself, once it has read what lies outside; see `worker_walls`.
+
+    It is not forked, so it keeps seeing other processes. On a GPU it has threads of the driver by then, which would
+    stay outside of an enclosure.
+    """
+    walls = Walls(scratch, device, memory_bytes=None, level=level)
+    if device or not enclosed or level not in (Protection.AUTO, Protection.BWRAP):
+        return walls
+    inside = Enclosure(scratch, scratch, readable_folders(), hide_processes=False, own_bytes=None)
+    return replace(walls, enclosure=inside)

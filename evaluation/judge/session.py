@@ -23,13 +23,14 @@ import torch
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
-from kernelevolve.evaluation.judge import evidence
+from kernelevolve.evaluation.judge import evidence, sandbox
 from kernelevolve.evaluation.judge.case_inputs import describe_cases
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.device_lock import device_lock
 from kernelevolve.evaluation.judge.executed import Execution, Outcome
 from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle
+from kernelevolve.evaluation.judge.protection import Protection, choose, chosen
 from kernelevolve.evaluation.judge.request import WAITING, JudgeRequest
 from kernelevolve.evaluation.judge.self_test import TaskCheck, run_self_test
 from kernelevolve.evaluation.judge.task_state import TaskState
@@ -58,6 +59,7 @@ def serve(client: Channel, host: Channel) -> None:
     session: Session | None = None
     try:
         hello = client.receive().body
+        choose(Protection(hello["sandbox"]))
         session = Session(client, host, Path(hello["state"]))
         session.run()
     except (ChannelClosedError, ClientGoneError):
@@ -454,6 +456,8 @@ class Session:
                 outcome, level = _combine(interpreted, prepared.compiled[name])
             else:
                 outcome, level = prepared.compiled[name], Level.COMPILED
+            if chosen() is Protection.NONE:
+                outcome.notes.append("not confined: --sandbox none")
             outcome.phases_ms = {**prepared.phases_ms, **outcome.phases_ms}
             starts = {**prepared.began_ns, **outcome.began_ns}
             prepared.timeline |= {(phase, starts[phase], outcome.phases_ms[phase]) for phase in starts}
@@ -532,7 +536,7 @@ class Session:
             results=results,
             devices=devices,
             samples=samples,
-            protection=prepared.protection,
+            protection=(*prepared.protection, *_around_compiler(prepared.language)),
             secret=self._secret,
         )
         return Verdict(
@@ -556,6 +560,13 @@ def _sweep(scratch_root: Path) -> None:
 def _unjudged(state: TaskState) -> list[str]:
     """What the task asks for and this judge does not do."""
     return ["the task sets BACKWARD, but gradients are not judged yet"] if state.task.backward else []
+
+
+def _around_compiler(language: Language | None) -> tuple[str, ...]:
+    """What stands around the compiler of a native candidate; Triton compiles in the worker."""
+    if language is None or language.name == "triton" or chosen() is Protection.NONE:
+        return ()
+    return (f"compiler in {sandbox.confinement_name()}",)
 
 
 def _compile_limit(request: JudgeRequest) -> float:

@@ -26,6 +26,7 @@ from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
 from kernelevolve.evaluation.judge.intervals import covered
+from kernelevolve.evaluation.judge.protection import Protection
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
 from kernelevolve.evaluation.tasks.program import seeded
@@ -40,26 +41,17 @@ def serve(channel: Channel, specification: dict[str, Any]) -> None:
     Args:
         channel: connection to the judge.
         specification: `scratch` folder, `device`, `memory_bytes` it may use (None for no limit), and
-            `triton_template`, a Triton cache with what every kernel needs, to start from.
+            `triton_template`, a Triton cache with what every kernel needs, to start from; `sandbox`, the level of
+            protection, and `enclosed` and `network`, whether this machine can enclose a process, or at least cut it
+            off the network.
     """
-    scratch = Path(specification["scratch"])
-    if template := specification.get("triton_template"):
-        shutil.copytree(template, scratch / "triton")
-    os.chdir(scratch)
-    for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME"):
-        os.environ[name] = str(scratch)
-    # The host may have asked for the folder of temporary files already, which `tempfile` remembers.
-    tempfile.tempdir = str(scratch)
-    os.environ["TRITON_CACHE_DIR"] = str(scratch / "triton")
-    faulthandler.enable()
     device = specification["device"]
     try:
-        if device != "cpu":
-            torch.cuda.set_device(device)
-            torch.cuda.init()
-        walls = sandbox.Walls(scratch, device=device != "cpu", memory_bytes=specification.get("memory_bytes"))
-        standing = sandbox.raise_walls(walls)
+        standing = _confine(specification)
         worker = _Worker(channel, device)
+    except KernelEvolveError as error:
+        channel.send({"failed": error.summary, "advice": error.advice, "finding": error.finding})
+        return
     except Exception as error:  # noqa: BLE001 - the judge must hear why there is no worker
         channel.send({"failed": _describe(error), "finding": Finding.INTERNAL})
         return
@@ -78,6 +70,38 @@ def serve(channel: Channel, specification: dict[str, Any]) -> None:
             reply = {"failed": _describe(error), "finding": _finding_of(error), "log": _shorten(error)}
         reply["took_ms"] = (time.perf_counter_ns() - began) / 1e6
         channel.send(reply)
+
+
+def _confine(specification: dict[str, Any]) -> tuple[str, ...]:
+    """Raise the walls, and have caches and temporary files lie where this process may write."""
+    device, template = specification["device"], specification.get("triton_template")
+    walls = sandbox.worker_walls(
+        Path(specification["scratch"]), device != "cpu", specification.get("memory_bytes"),
+        Protection(specification["sandbox"]), specification["enclosed"], specification["network"],
+        Path(template) if template else None,
+    )  # fmt: skip
+    own = walls.scratch
+    for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME"):
+        os.environ[name] = str(own)
+    # The host may have asked for the folder of temporary files already, which `tempfile` remembers.
+    tempfile.tempdir = str(own)
+    os.environ["TRITON_CACHE_DIR"] = str(own / "triton")
+    if template and walls.enclosure is None:
+        shutil.copytree(template, own / "triton")
+    if device != "cpu" and walls.enclosure is None:
+        _open_device(device)
+    standing = sandbox.leave(walls)
+    os.chdir(own)
+    faulthandler.enable()
+    if device != "cpu" and walls.enclosure is not None:
+        # The driver's threads would stay outside of an enclosure, so they are started in it.
+        _open_device(device)
+    return (*standing, *sandbox.restrict(walls, standing))
+
+
+def _open_device(device: str) -> None:
+    torch.cuda.set_device(device)
+    torch.cuda.init()
 
 
 def _describe(error: BaseException) -> str:

@@ -46,6 +46,8 @@ SIGNATURE_ADVICE = (
     "for each output. Scalars are double, int64_t or bool."
 )
 
+_LIMITED = 'ulimit -v "$0" 2>/dev/null; ulimit -f 4194304 2>/dev/null; exec "$@"'
+"""Shell program: bound memory, and files to 2 GiB, then become the command."""
 _MEMORY_LIMIT_KIB = 8 * 1024 * 1024
 _LOG_LINES = 30
 _LOG_CHARACTERS = 3_000
@@ -305,13 +307,13 @@ class CompileJob:
         """
         # `ulimit -v` in a shell bounds the compiler and all it starts, and needs no code between fork and exec. Where
         # the system has no such limit (macOS), the compiler runs without it.
-        shell = ["/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; exec "$@"', str(_MEMORY_LIMIT_KIB)]
+        shell = ["/bin/sh", "-c", _LIMITED, str(_MEMORY_LIMIT_KIB)]
         started = time.monotonic()
         # A source can make the compiler read files (`.incbin` in inline assembly, say), so it is confined too.
         walls = Confinement(self.unit.parent, (self.cache_folder,)) if limit_s is None else None
         try:
             process = subprocess.Popen(
-                [*shell, *command],
+                [*shell, *(command if walls is None else walls.command(command))],
                 cwd=self.unit.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

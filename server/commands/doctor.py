@@ -18,8 +18,9 @@ from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.judge.client import Judge, warm_host
+from kernelevolve.evaluation.judge.protection import Protection, ProtectionError, chosen
 from kernelevolve.evaluation.judge.request import JudgeRequest
-from kernelevolve.evaluation.judge.sandbox import available_walls
+from kernelevolve.evaluation.judge.survey import missing_for, survey
 from kernelevolve.evaluation.platform import get_platform, known_platforms
 from kernelevolve.knowledge.base import KnowledgeBase
 from kernelevolve.knowledge.errors import KnowledgeError
@@ -42,6 +43,23 @@ _RIGHT = """void kernel(TensorView x, TensorView out) {
   for (int64_t i = 0; i < x.numel(); ++i) to[i] = from[i] + 1.0f;
 }
 """
+
+
+_NAMESPACES = "the kernel says: {why}. Allow unprivileged user namespaces, or start it as root outside a container"
+_WALLS = {
+    "landlock": "Linux 5.13 or later, with landlock in the list of security modules (kernel parameter lsm=)",
+    "network namespace": _NAMESPACES,
+    "mount namespace": _NAMESPACES,
+    "process namespace": _NAMESPACES,
+    "process limit": "Linux 6.14 or later; 5.14 or later without root. Without it the host counts, and kills",
+    "disk limit": _NAMESPACES,
+}
+"""Walls that a machine may lack, by the beginning of their names, and how to get them."""
+_ACTIVE = dict.fromkeys(
+    ("mount namespace", "disk limit"), "active around candidates on a processor; on a GPU at --sandbox bwrap"
+) | dict.fromkeys(("process namespace", "process limit"), "active around candidates on a processor")
+"""Walls that do not stand around every candidate."""
+_NOT_WITH_LANDLOCK = ("mount namespace", "process namespace", "process limit", "disk limit")
 
 
 class DoctorCheck(Contract):
@@ -106,14 +124,27 @@ def _compiler(command: str, purpose: str) -> DoctorCheck:
 
 
 def _walls() -> list[DoctorCheck]:
-    return [
-        DoctorCheck(
-            name=name,
-            verdict="ok" if stands else "missing",
-            detail="active around every candidate" if stands else "this kernel or container does not offer it",
+    """Which walls stand around candidates at the level that is chosen, which are missing, and how to get them."""
+    try:
+        level, found = chosen(), survey()
+    except ProtectionError as error:
+        return [DoctorCheck(name="sandbox", verdict="fail", detail=str(error))]
+    if level is Protection.NONE:
+        return [DoctorCheck(name="sandbox", verdict="missing", detail=f"{level.value}: candidates are not confined")]
+    refused = missing_for(level, found)
+    detail = f"{level.value}: {'; '.join(refused) or 'what is listed below'}"
+    checks = [DoctorCheck(name="sandbox", verdict="fail" if refused else "ok", detail=detail)]
+    for name, advice in _WALLS.items():
+        stands = found.stands(name)
+        if level is Protection.LANDLOCK and name in _NOT_WITH_LANDLOCK:
+            stands, advice = False, "left out at --sandbox landlock; use auto"
+        detail = (
+            _ACTIVE.get(name, "active around every candidate") if stands else advice.format(why=found.why_not_enclosing)
         )
-        for name, stands in available_walls().items()
-    ]
+        checks.append(DoctorCheck(name=name, verdict="ok" if stands else "missing", detail=detail))
+    works = not found.why_not_bubblewrap
+    detail = f"{found.bubblewrap}, around compilers" if works else found.why_not_bubblewrap
+    return [*checks, DoctorCheck(name="bubblewrap", verdict="ok" if works else "missing", detail=detail)]
 
 
 def _state(state: Path) -> DoctorCheck:

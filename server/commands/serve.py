@@ -24,16 +24,20 @@ def run_serve(flags: Mapping[str, Any]) -> None:
     settings.check()
     settings.hand_down()
     from kernelevolve.server.logs import configure_logging
+    from kernelevolve.server.sandbox_options import execution_rules
     from kernelevolve.server.tracing import configure_tracing, end_as_told
 
     configure_logging(settings.value("json_logs"), settings.value("log_level"))
     traced = configure_tracing()
     most = Scope.READ if settings.value("read_only") else Scope.ADMIN
     state, address = settings.value("state"), settings.value("http")
+    execution = execution_rules(
+        settings.value("sandbox"), settings.value("no_exec"), settings.value("yes_unsandboxed"), ask=address is None
+    )
     if address is None:
         from kernelevolve.server.mcp_server import serve_stdio
 
-        serve_stdio(state, most)
+        serve_stdio(state, most, execution)
         return
     from kernelevolve.server.http import PATH, http_app, serve_http
     from kernelevolve.server.limits import Limits
@@ -48,7 +52,7 @@ def run_serve(flags: Mapping[str, Any]) -> None:
     try:
         app = http_app(
             state, host, int(port), workspace, most, settings.value("allow_host"), settings.value("allow_origin"),
-            limits,
+            limits, execution,
         )  # fmt: skip
     except TokenError as error:
         raise SettingError(str(error)) from error

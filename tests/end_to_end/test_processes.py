@@ -16,13 +16,13 @@ import pytest
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import Finding, Status
+from kernelevolve.evaluation.judge import landlock
 from kernelevolve.evaluation.judge.client import Judge, start_warm_host, stop_warm_host, warm_host
 from kernelevolve.evaluation.judge.device_lock import lock_folder
 from kernelevolve.evaluation.judge.request import JudgeRequest
-from kernelevolve.evaluation.judge.sandbox import available_walls
 from tests.conftest import SCALE_CPP, SCALE_TRITON, Give
 
-needs_landlock = pytest.mark.skipif(not available_walls()["landlock"], reason="this kernel has no Landlock")
+needs_landlock = pytest.mark.skipif(landlock.abi() < 1, reason="this kernel has no Landlock")
 HEADERS = "#include <cstdio>\n#include <cstdlib>\n#include <fcntl.h>\n#include <unistd.h>\n#include <sys/stat.h>\n"
 
 
