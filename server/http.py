@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
@@ -15,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from kernelevolve.server.access import Authentication, StoredTokens, bearer_of
 from kernelevolve.server.dashboard.access import Sessions
 from kernelevolve.server.dashboard.app import mount_dashboard
+from kernelevolve.server.dashboard.guard import PREFIX
 from kernelevolve.server.dashboard.rooms import Rooms
 from kernelevolve.server.limits import Gate, Limits
 from kernelevolve.server.mcp_server import Parts, create_server
@@ -90,12 +92,19 @@ def http_app(
     rooms = Rooms(state, parts.shelf.store, parts.pool, parts.base, Sessions(tokens, most), f"kernelevolve_{port}")
     mount_dashboard(app, rooms, security)
     by_token = bearer_of(tokens)
+
+    def identify(headers: Mapping[str, str]) -> str | None:
+        try:
+            return by_token(headers) or rooms.name_of(headers)
+        except TokenError:
+            return None  # A stranger to the gate; what is behind it says why nobody gets in.
+
     app.add_middleware(
         Gate,
         limits=limits,
-        identify=lambda headers: by_token(headers) or rooms.name_of(headers),
+        identify=identify,
         refused=Observation(metrics).refused,
-        open_paths=(HEALTH,),
+        open_paths=(HEALTH, f"{PREFIX}/static/"),
     )
     return app
 

@@ -106,7 +106,7 @@ class Gate:
         limits: how much is too much.
         identify: knows the callers.
         refused: told of every refusal, those by the application itself for want of a token included.
-        open_paths: paths without a rate, such as the one that says the server lives.
+        open_paths: paths without a rate, such as the one that says the server lives; `…/` is a whole folder.
         clock: seconds, never going back.
     """
 
@@ -137,7 +137,7 @@ class Gate:
         request_id.set(name)
         headers = Headers(scope=scope)
         address = scope["client"][0] if scope.get("client") else "local"
-        caller, wait = ("", 0.0) if scope["path"] in self._open_paths else self._admit(headers, network_of(address))
+        caller, wait = ("", 0.0) if self._is_open(scope["path"]) else self._admit(headers, network_of(address))
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -158,6 +158,9 @@ class Gate:
             await _answer(named, 413, "too_large", f"A request may have {self._limits.request_bytes} bytes at most.")
             return
         await self._app(scope, self._counted(receive, caller, address), named)
+
+    def _is_open(self, path: str) -> bool:
+        return any(path == entry or (entry.endswith("/") and path.startswith(entry)) for entry in self._open_paths)
 
     def _admit(self, headers: Headers, address: str) -> tuple[str, float]:
         """The caller's name, empty for a stranger, and the seconds it has to wait."""

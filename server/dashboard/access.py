@@ -32,6 +32,11 @@ class Caller:
     """What a form they send must carry; None where they came with a token, which no other page can make a browser
     send."""
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether searches of others are shown too."""
+        return self.scope is Scope.ADMIN
+
 
 def may_see(caller: Caller, search: SearchRecord) -> bool:
     """Whether a caller may see a search. Every page, feed and picture asks here."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from kernelevolve.evaluation.candidate import Candidate
-from kernelevolve.search.driver import optimize
+from kernelevolve.search.driver import drive
 from kernelevolve.search.engine import Engine, start
 from kernelevolve.search.landscape import Landscape
 from kernelevolve.search.options import OptimizeOptions
@@ -23,21 +23,33 @@ HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=
 """What a candidate might hold to take over a page that shows it."""
 
 
-def made(store: Store, evaluations: int = 120, policy: str = "beam", task: str = "examples/landscape") -> str:
+def made(
+    store: Store,
+    evaluations: int = 120,
+    policy: str = "beam",
+    task: str = "examples/landscape",
+    owner: str = "",
+    shared: bool = True,
+) -> str:
     """A search that has ended."""
     landscape = Landscape(seed=5, pairs=6)
     options = OptimizeOptions(evaluations=evaluations, stall=None, roofline_share=None, seed=2)
-    summary = optimize(
-        task, "cpu", [landscape.start], landscape, store, options, policy=policy, synthesizer=landscape.author()
-    )
-    return summary.search_id
+    author = landscape.author()
+    search_id = start(store, task, "cpu", [landscape.start], options, policy, author.name, "", owner, shared)
+    engine = Engine(store, search_id, landscape, "ada")
+    reason = drive(engine, author)
+    assert reason is not None
+    engine.finish(reason)
+    return search_id
 
 
 def begun(store: Store, steps: int = 8, task: str = "examples/landscape") -> Engine:
     """A search that goes on; `author()` of `Landscape(5, 6)` writes its next steps."""
     landscape = Landscape(seed=5, pairs=6)
     options = OptimizeOptions(evaluations=500, stall=None, roofline_share=None, seed=3)
-    engine = Engine(store, start(store, task, "cpu", [landscape.start], options, "greedy", "mock"), landscape, "ada")
+    engine = Engine(
+        store, start(store, task, "cpu", [landscape.start], options, "greedy", "mock", shared=True), landscape, "ada"
+    )
     engine.judge_starting_points()
     advance(engine, steps)
     return engine
@@ -59,7 +71,9 @@ def hostile(store: Store) -> str:
 
     options = OptimizeOptions(evaluations=6, stall=None, roofline_share=None)
     point = Candidate(language="triton", source=landscape.start.source, name="start.py")
-    engine = Engine(store, start(store, HOSTILE, "cpu", [point], options, "greedy", HOSTILE), landscape, HOSTILE)
+    engine = Engine(
+        store, start(store, HOSTILE, "cpu", [point], options, "greedy", HOSTILE, shared=True), landscape, HOSTILE
+    )
     engine.judge_starting_points()
     for _ in range(5):
         engine.step(Mock(write))

@@ -16,10 +16,10 @@ from starlette.testclient import TestClient
 from kernelevolve.evaluation.judge.device_lock import device_lock, held_devices
 from kernelevolve.evaluation.verdict import CaseTiming, Interval, Speed
 from kernelevolve.profilers.report import ProfileReport
-from kernelevolve.search.node import SearchRecord, SearchState
+from kernelevolve.search.node import SearchState
 from kernelevolve.search.store import Store
-from kernelevolve.server.dashboard import access, rooms
-from kernelevolve.server.dashboard.access import SESSION_S, Caller, Sessions
+from kernelevolve.server.dashboard import rooms
+from kernelevolve.server.dashboard.access import SESSION_S, Sessions
 from kernelevolve.server.dashboard.guard import FORM_BYTES
 from kernelevolve.server.dashboard.live import Streams
 from kernelevolve.server.dashboard.marks import BAR_WIDTH, document, interval_bars, source_lines, spark_path
@@ -528,18 +528,19 @@ def test_nodes_are_found_by_their_texts(world: World) -> None:
     assert find("%") == find("") == []
 
 
-def test_what_a_caller_may_not_see_is_nowhere(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    hidden = world.searches["made"]
-
-    def see(_caller: Caller, search: SearchRecord) -> bool:
-        return search.search_id != hidden
-
-    assert access.may_see(Caller("a", Scope.READ), None)  # type: ignore[arg-type]
-    monkeypatch.setattr(rooms, "may_see", see)
-    client = world.client("read")
+def test_what_a_caller_may_not_see_is_nowhere(small: tuple[World, Store]) -> None:
+    world, store = small
+    hidden = made(store, 20, owner="search", shared=False)
+    mine = made(store, 3, owner="read", shared=False)
+    world.searches.update(made=hidden)
+    stranger, owner, admin = (world.client(scope) for scope in ("read", "search", "admin"))
     for path in ("/", "/orders", "/receipts", "/platforms"):
-        assert hidden not in client.get(world.address(path)).text
-    for path in (
+        assert hidden not in stranger.get(world.address(path)).text
+    assert mine in stranger.get(world.address("/")).text
+    assert hidden in owner.get(world.address("/")).text
+    assert {search_id in admin.get(world.address("/")).text for search_id in (hidden, mine)} == {True}
+    paths = ("", "/tree", "/labels?steps=1", "/find?q=knob", "/nodes/1", "/nodes/1/source", "/nodes/1/roofline.svg")
+    for path in paths:
         "",
         "/tree",
         "/labels?steps=1",
@@ -548,9 +549,11 @@ def test_what_a_caller_may_not_see_is_nowhere(world: World, monkeypatch: pytest.
         "/nodes/1/source",
         "/nodes/1/roofline.svg",
     ):
-        answer = client.get(world.address(f"/searches/{{made}}{path}"))
+        answer = stranger.get(world.address(f"/searches/{{made}}{path}"))
         assert answer.status_code == 404
         assert "knob" not in answer.text
+        if "roofline" not in path:
+            assert owner.get(world.address(f"/searches/{{made}}{path}")).status_code == 200
 
 
 def test_orders_under_way_are_listed(small: tuple[World, Store]) -> None:

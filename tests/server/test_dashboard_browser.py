@@ -22,6 +22,7 @@ from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.search.store import Store
 from kernelevolve.server.dashboard.mcp_app import search_tree_page
 from kernelevolve.server.http import http_app
+from kernelevolve.server.limits import Limits
 from kernelevolve.server.tokens import Scope, TokenStore
 from kernelevolve.tools.searches import get_search
 from tests.server.dashboard_searches import advance, begun, filled
@@ -53,7 +54,7 @@ def serving(state: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     # Without a lifespan: MCP is not asked, so no judge need be warm.
-    app = http_app(state, "127.0.0.1", port, state)
+    app = http_app(state, "127.0.0.1", port, state, limits=Limits(60_000, 10_000, 60_000))
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1
     )
