@@ -541,14 +541,6 @@ def test_what_a_caller_may_not_see_is_nowhere(small: tuple[World, Store]) -> Non
     assert {search_id in admin.get(world.address("/")).text for search_id in (hidden, mine)} == {True}
     paths = ("", "/tree", "/labels?steps=1", "/find?q=knob", "/nodes/1", "/nodes/1/source", "/nodes/1/roofline.svg")
     for path in paths:
-        "",
-        "/tree",
-        "/labels?steps=1",
-        "/find?q=knob",
-        "/nodes/1",
-        "/nodes/1/source",
-        "/nodes/1/roofline.svg",
-    ):
         answer = stranger.get(world.address(f"/searches/{{made}}{path}"))
         assert answer.status_code == 404
         assert "knob" not in answer.text
