@@ -38,8 +38,8 @@ FIRST = {
 BUDGET = 1.2
 
 
-def first_answer_s(command: list[str], request: dict[str, object]) -> float:
-    """Seconds from spawn to the first answer."""
+def first_answer_s(command: list[str], request: dict[str, object]) -> tuple[float, float]:
+    """Seconds from spawn to the first answer: by the wall, and of the process's own CPU time."""
     began = time.monotonic()
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -50,14 +50,16 @@ def first_answer_s(command: list[str], request: dict[str, object]) -> float:
         process.stdin.flush()
         answer = json.loads(process.stdout.readline())
         seconds = time.monotonic() - began
+        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         assert "result" in answer, answer
         process.stdin.close()
         process.wait(60)
-    return seconds
+    return seconds, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
-def ratio_of(pairs: list[tuple[float, float]]) -> float:
-    return statistics.median(ours for ours, _bare in pairs) / statistics.median(bare for _ours, bare in pairs)
+def ratio_of(pairs: list[tuple[tuple[float, float], tuple[float, float]]], which: int = 0) -> float:
+    ours, bare = (statistics.median(pair[side][which] for pair in pairs) for side in (0, 1))
+    return ours / bare
 
 
 def main() -> None:
@@ -80,11 +82,12 @@ def main() -> None:
             found[era] = {
                 "ratio": round(ratio_of(pairs), 3),
                 "interval": [round(resampled[50], 3), round(resampled[-51], 3)],
+                "cpu_ratio": round(ratio_of(pairs, 1), 3),
                 "rounds": len(pairs),
             }
             print(
                 f"{era}: x{ratio_of(pairs):.2f} of a bare server "
-                f"[{resampled[50]:.2f}, {resampled[-51]:.2f}], budget x{BUDGET}"
+                f"[{resampled[50]:.2f}, {resampled[-51]:.2f}], CPU x{ratio_of(pairs, 1):.2f}, budget x{BUDGET}"
             )
     found["load_average"] = round(os.getloadavg()[0], 1)
     arguments.output.write_text(json.dumps(found, indent=1) + "\n")

@@ -55,6 +55,8 @@ class Target:
         self.device: str = specification["device"]
         artifact = Artifact.model_validate(specification["artifact"])
         os.environ["TRITON_CACHE_DIR"] = str(scratch / "triton")
+        # torch hands its folder on to what it starts, and that one can't be written to.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "inductor")
         for name in ("HOME", "XDG_CACHE_HOME"):
             os.environ[name] = str(scratch)
         tempfile.tempdir = str(scratch)

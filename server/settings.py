@@ -135,8 +135,9 @@ KEY_FIELD = "key_variable"
 """The one field of `EndpointSettings` that is no setting: keys have one variable, so that a setting can't move them."""
 _handed_down: set[tuple[str, str]] = set()
 """What this process put into its environment itself: a file still said it, not the variable."""
-INTERNAL_VARIABLES = frozenset({"KERNELEVOLVE_PERF_CONTROL"})
-"""Variables by which processes of this project talk to each other; nobody sets them."""
+INTERNAL_VARIABLES = frozenset({"KERNELEVOLVE_PERF_CONTROL", "KERNELEVOLVE_EXPORT_CACHE", "KERNELEVOLVE_TOKEN"})
+"""Variables that are no settings of this program: processes of it talk to each other by one, exported modules read one,
+and clients of the HTTP server keep their token in one."""
 
 
 def _read(setting: Setting, raw: Any, source: str) -> Any:

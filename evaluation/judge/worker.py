@@ -86,6 +86,7 @@ def _confine(specification: dict[str, Any]) -> tuple[str, ...]:
     # The host may have asked for the folder of temporary files already, which `tempfile` remembers.
     tempfile.tempdir = str(own)
     os.environ["TRITON_CACHE_DIR"] = str(own / "triton")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(own / "inductor")
     if template and walls.enclosure is None:
         shutil.copytree(template, own / "triton")
     if device != "cpu" and walls.enclosure is None:

@@ -259,6 +259,7 @@ def test_the_dashboard_lets_in_who_has_a_token(served: Served) -> None:
 
 def test_the_dashboard_shows_the_searches_of_the_same_process(served: Served) -> None:
     arguments = {"task": "scale.py", "source": SCALE_CPP, "language": "cpp", "platform": "cpu", "orders": 1}
+    arguments["shared"] = True
     begun = talk(served, served.tokens["search"], lambda client: client.call_tool("start_search", arguments))
     assert not begun.is_error, begun.content[0].text
     search_id = begun.structured_content["summary"]["search_id"]
