@@ -94,6 +94,11 @@ def _texts(
         why = "its parameters come from the reference's module" if not native else "the shapes of outputs come from it"
         raise SearchError(f"This export needs the reference: {why}.", "Embed it.")
     plan, positions = make_plan(nodes, cases, embed)
+    if not positions:
+        raise SearchError(
+            "No kernel is faster than the reference in any case: there is nothing to export.",
+            "Go on with the search first.",
+        )
     used = [nodes[position] for position in positions]
     searches = [store.search(name) for name in dict.fromkeys(node.node.search_id for node in used)]
     sources = [node.candidate.source for node in used]

@@ -75,7 +75,8 @@ def test_every_tool_keeps_to_the_limit(warm_state: Path, mode: Literal["auto", "
             await call("store_pattern", pattern=pattern, nodes=[f"{search_id}.{step}" for step in range(5)])
             await call("store_pattern", pattern=pattern, nodes=[NOWHERE])
             exported = await call("export_kernel", search_id=search_id)
-            assert f"search://{search_id}/export" in links_of(exported), text_of(exported)
+            # Whether plain code beats the reference depends on the machine.
+            assert (f"search://{search_id}/export" in links_of(exported)) != ("nothing to export" in text_of(exported))
             await call("export_kernel", search_id=search_id, path=NOWHERE)
 
     anyio.run(conversation)
