@@ -221,7 +221,7 @@ def main() -> None:
             bare, bare_failures = anyio.run(load, f"http://{at}/mcp", None, ECHO, *options)
         at = address()
         command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--http", at]
-        command += ["--state", str(state), "--workspace", str(workspace)]
+        command += ["--state", str(state), "--workspace", str(workspace), "--rate", "1000000", "--burst", "100000"]
         with served(command, at, root / "ours.log") as pid:
             url, calls = f"http://{at}/mcp", product_calls(search_id)
             anyio.run(load, url, token, calls, 4, 8.0, 0.2)  # The judge and the index are warm.
