@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from kernelevolve.server.http import PATH, http_app
+from kernelevolve.server.limits import Limits
 from kernelevolve.server.mcp_server import create_server
 from kernelevolve.server.tokens import Scope, TokenStore
 from tests.conformance.asking_fixtures import add_asking
@@ -33,7 +34,8 @@ def fixtures_app(state: Path) -> Any:
 def product_app(state: Path, port: int) -> Any:
     """The product as people run it."""
     _token, secret = TokenStore(state).create("conformance", Scope.ADMIN)
-    app = http_app(state, "localhost", port, workspace=state)
+    # The suite asks as fast as it can.
+    app = http_app(state, "localhost", port, workspace=state, limits=Limits(1_000_000, 100_000))
     header = (b"authorization", f"Bearer {secret}".encode())
 
     async def with_token(scope: Any, receive: Any, send: Any) -> None:
