@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
+
+
+def _without_titles(schema: dict[str, Any]) -> None:
+    """Leave out what pydantic makes of a field's name: clients read these schemas, and the name is there already."""
+    for entry in schema.get("properties", {}).values():
+        entry.pop("title", None)
 
 
 class Contract(BaseModel):
@@ -13,4 +21,5 @@ class Contract(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
         ser_json_inf_nan="strings",
+        json_schema_extra=_without_titles,
     )

@@ -23,7 +23,7 @@ LONGEST_DESCRIPTION = 300
 """Characters of a tool's or an argument's description: a model reads all of them before its first call."""
 LARGEST_FOR_A_MODEL = 16_000
 """Characters of names, descriptions and input schemas together, as JSON."""
-LARGEST_LIST = 100_000
+LARGEST_LIST = 90_000
 """Characters of the whole `tools/list`, as JSON: clients keep it, models do not read the output schemas in it."""
 
 
