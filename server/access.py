@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -71,17 +71,6 @@ class StoredTokens(TokenVerifier):
             return None
         expires = None if found.expires is None else int(datetime.fromisoformat(found.expires).timestamp())
         return AccessToken(token=token, client_id=found.name, scopes=[found.scope.value], expires_at=expires)
-
-
-def bearer_of(tokens: TokenStore) -> Callable[[Mapping[str, str]], str | None]:
-    """A function that names the caller behind the headers of a request; None without a right token."""
-
-    def identify(headers: Mapping[str, str]) -> str | None:
-        scheme, _, secret = headers.get("authorization", "").partition(" ")
-        found = tokens.find(secret) if scheme.lower() == "bearer" else None
-        return None if found is None else found.name
-
-    return identify
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from kernelevolve.server.access import Authentication, StoredTokens, bearer_of
+from kernelevolve.server.access import Authentication, StoredTokens
 from kernelevolve.server.dashboard.access import Sessions
 from kernelevolve.server.dashboard.app import mount_dashboard
 from kernelevolve.server.dashboard.guard import PREFIX
@@ -91,13 +91,13 @@ def http_app(
     # A cookie belongs to a host whatever the port, and two servers of one machine must not log each other out.
     rooms = Rooms(state, parts.shelf.store, parts.pool, parts.base, Sessions(tokens, most), f"kernelevolve_{port}")
     mount_dashboard(app, rooms, security)
-    by_token = bearer_of(tokens)
 
     def identify(headers: Mapping[str, str]) -> str | None:
         try:
-            return by_token(headers) or rooms.name_of(headers)
+            caller = rooms.sessions.of(headers, rooms.cookie)
         except TokenError:
             return None  # A stranger to the gate; what is behind it says why nobody gets in.
+        return None if caller is None else caller.name
 
     app.add_middleware(
         Gate,

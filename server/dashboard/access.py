@@ -7,9 +7,11 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from starlette.requests import cookie_parser
 
 from kernelevolve.search.node import SearchRecord
 from kernelevolve.server import ownership
@@ -114,6 +116,22 @@ class Sessions:
             self.close(name)
             return None
         return self._caller(found, session.form_key)
+
+    def of(self, headers: Mapping[str, str], cookie: str) -> Caller | None:
+        """Who sent a request: by the token that came with it, else by their cookie.
+
+        Args:
+            headers: of the request.
+            cookie: name of the cookie.
+
+        Raises:
+            TokenError: the tokens can't be read.
+        """
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        if scheme:
+            return self.bearer(secret.strip()) if scheme.lower() == "bearer" else None
+        name = cookie_parser(headers.get("cookie", "")).get(cookie)
+        return None if name is None else self.caller(name)
 
     def bearer(self, secret: str) -> Caller | None:
         """Who is behind a token that came with a request, as it does at `/mcp`.

@@ -79,7 +79,7 @@ class Guard:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         public = path == _LOGIN or path.startswith(_STATIC)
         try:
-            caller = await anyio.to_thread.run_sync(lambda: self._caller(request))
+            caller = await anyio.to_thread.run_sync(lambda: self._sessions.of(request.headers, self._cookie))
         except TokenError:
             # Its text names files of the server, which are nobody's business who is not let in.
             return PlainTextResponse("The server's tokens can't be read; who runs it must mend tokens.json.", 503)
@@ -96,13 +96,6 @@ class Guard:
         if not public and (caller is None or not _is_ours(caller, form)):
             return PlainTextResponse("This form is out of date: load its page again, then repeat.", 403)
         return None
-
-    def _caller(self, request: Request) -> Caller | None:
-        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-        if scheme:
-            return self._sessions.bearer(secret.strip()) if scheme.lower() == "bearer" else None
-        name = request.cookies.get(self._cookie)
-        return None if name is None else self._sessions.caller(name)
 
 
 def still_there(sessions: Sessions, request: Request, cookie: str) -> Callable[[], bool]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request, cookie_parser
+from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from kernelevolve.evaluation.version import VERSION
@@ -42,12 +42,6 @@ class Rooms:
     """Who is logged in."""
     cookie: str
     """Name of their cookie."""
-
-    def name_of(self, headers: Mapping[str, str]) -> str | None:
-        """The caller behind the cookie of a request; None where nobody is logged in."""
-        session = cookie_parser(headers.get("cookie", "")).get(self.cookie)
-        caller = self.sessions.caller(session) if session else None
-        return None if caller is None else caller.name
 
 
 TEMPLATES = page_environment([Path(__file__).parent / "templates"])
