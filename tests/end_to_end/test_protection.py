@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -175,3 +178,30 @@ def settles(condition: Callable[[], bool]) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.1)
     return condition()
+
+
+_THROUGH_LINKS = """
+import sys
+from pathlib import Path
+import kernelevolve.evaluation
+from kernelevolve.evaluation.candidate import Candidate
+from kernelevolve.evaluation.judge.client import Judge
+assert kernelevolve.evaluation.__path__[0].startswith(sys.argv[1]), kernelevolve.evaluation.__path__
+example = Path(sys.argv[2])
+with Judge(Path(sys.argv[1]) / "state", use_warm_host=False) as judge:
+    candidate = Candidate(source=(example / "triton.py").read_text(), language="triton")
+    print(*(code.kernel for code in judge.code(str(example), candidate, "cuda:sm_90")))
+"""
+
+
+def test_the_package_may_be_imported_through_links(tmp_path: Path) -> None:
+    """A confined process loads its own modules where they were imported from, not only where they lie."""
+    top = Path(__file__).resolve().parents[2]
+    (tmp_path / "kernelevolve").mkdir()
+    for folder in ("evaluation", "knowledge", "profilers", "search", "tools", "server"):
+        (tmp_path / "kernelevolve" / folder).symlink_to(top / folder)
+    done = subprocess.run(
+        [sys.executable, "-c", _THROUGH_LINKS, str(tmp_path), str(top / "examples/rmsnorm_swiglu")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == ["rmsnorm_swiglu_kernel"], done.stderr
