@@ -161,7 +161,7 @@ async def measure(state: Path, table: Any, base: KnowledgeBase, queries: list[st
     assert embedder is not None
     ours = StdioServerParameters(
         command=sys.executable,
-        args=["-m", "kernelevolve.server.command_line", "serve", "--state", str(state)],
+        args=["-m", "kernelevolve.server", "serve", "--state", str(state)],
         env={**os.environ, "LANCEDB_LOG": "error"},
     )
     echo = StdioServerParameters(

@@ -220,7 +220,7 @@ def main() -> None:
         with served([sys.executable, str(HERE / "bare_server.py"), at], at, root / "bare.log"):
             bare, bare_failures = anyio.run(load, f"http://{at}/mcp", None, ECHO, *options)
         at = address()
-        command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--http", at]
+        command = [sys.executable, "-m", "kernelevolve.server", "serve", "--http", at]
         command += ["--state", str(state), "--workspace", str(workspace), "--rate", "1000000", "--burst", "100000"]
         with served(command, at, root / "ours.log") as pid:
             url, calls = f"http://{at}/mcp", product_calls(search_id)

@@ -22,13 +22,12 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, ListToolsResult, TextContent
 
 from kernelevolve.search.errors import SearchError
-from kernelevolve.search.prompt import shorten
 from kernelevolve.server.ownership import ForeignSearchError, refuse_what_is_not_theirs, scope_of, searches_in
-from kernelevolve.server.tokens import Scope, TokenStore
-from kernelevolve.tools.compile_and_verify import TEXT_LIMIT
+from kernelevolve.server.scopes import Scope
 
 if TYPE_CHECKING:
     from kernelevolve.search.store import Store
+    from kernelevolve.server.tokens import TokenStore
 
 TOOL_SCOPES: dict[str, Scope] = {
     "list_platforms": Scope.READ,
@@ -215,6 +214,10 @@ def write_audit(audit: Path, caller: str, tool: str, outcome: str, seconds: floa
 
 def within_limit(result: HandlerResult) -> HandlerResult:
     """A tool's answer with its texts cut to `TEXT_LIMIT` characters together, whatever wrote them: errors too."""
+    # A server's start must not wait for them.
+    from kernelevolve.search.prompt import shorten
+    from kernelevolve.tools.compile_and_verify import TEXT_LIMIT
+
     if isinstance(result, dict) and isinstance(result.get("content"), list):
         # The value that goes on the wire.
         room, content = TEXT_LIMIT, []

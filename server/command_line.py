@@ -13,7 +13,8 @@ from kernelevolve.server.command_options import JsonFlag, StateOption, print_jso
 from kernelevolve.server.commands.install import install
 from kernelevolve.server.exit_codes import ExitCode, exit_code_of
 from kernelevolve.server.knowledge_commands import docs, knowledge_app, pattern_app
-from kernelevolve.server.sandbox_options import SandboxOption, choose_sandbox
+from kernelevolve.server.sandbox_options import SandboxOption
+from kernelevolve.server.sandbox_rules import choose_sandbox
 from kernelevolve.server.setting_flags import with_settings
 from kernelevolve.server.settings import Settings, state_folder
 from kernelevolve.server.token_commands import token_app

@@ -91,7 +91,7 @@ def bundle(project: dict[str, Any]) -> dict[str, Any]:
         "keywords": _KEYWORDS,
         "server": {
             "type": "uv",
-            "entry_point": "server/command_line.py",
+            "entry_point": "server/start.py",
             "mcp_config": {
                 "command": "uv",
                 "args": ["run", "--directory", "${__dirname}", LOCAL.command, *LOCAL.args],

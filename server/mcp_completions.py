@@ -11,12 +11,12 @@ from mcp.types import Completion, PromptReference, ResourceTemplateReference
 
 from kernelevolve.knowledge.vocabulary import PLATFORM_PARENTS, TOPICS
 from kernelevolve.search.errors import SearchError
-from kernelevolve.search.node import SearchRecord
 from kernelevolve.server.mcp_support import in_thread
 from kernelevolve.server.ownership import seen_by_caller, sees_everything
 
 if TYPE_CHECKING:
     from kernelevolve.knowledge.base import KnowledgeBase
+    from kernelevolve.search.node import SearchRecord
     from kernelevolve.search.store import Store
 
 MOST = 100

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server import MCPServer
@@ -16,41 +13,17 @@ from kernelevolve.knowledge.answer import KnowledgeAnswer
 from kernelevolve.knowledge.pattern import PatternText, StoredPattern
 from kernelevolve.knowledge.vocabulary import TOPICS
 from kernelevolve.server.mcp_support import in_thread, link, read_in_thread, result
+from kernelevolve.server.warm_up import GetBase
 
 if TYPE_CHECKING:
     from kernelevolve.knowledge.base import KnowledgeBase
     from kernelevolve.search.store import Store
 
-_WARM_UP_AFTER_S = 1.0
-"""Loading the index takes the interpreter for two seconds: the client's first answer comes before."""
 _DOCUMENT = "knowledge://{+path}"
 _SECTION = "knowledge://{+path}#{section}"
 _SHELF = "knowledge://platforms/{platform}/{topic}"
 
 Kinds = list[Literal["constraint", "guidance", "hardware", "sample", "pattern"]]
-
-
-GetBase = Callable[[], "KnowledgeBase"]
-
-
-def base_when_needed(state: Path) -> GetBase:
-    """A function that gives the one knowledge base of a server; its modules are imported when it is first called."""
-
-    @cache
-    def base() -> KnowledgeBase:
-        from kernelevolve.knowledge.base import KnowledgeBase
-
-        return KnowledgeBase(state)
-
-    return base
-
-
-def warm_up_later(base: GetBase) -> threading.Timer:
-    """Load the index in the background, a moment after the start."""
-    timer = threading.Timer(_WARM_UP_AFTER_S, lambda: base().warm_up())
-    timer.daemon = True
-    timer.start()
-    return timer
 
 
 def add_knowledge_tools(server: MCPServer[Any], base: GetBase, store: Callable[[], Store]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.from_thread
@@ -12,13 +12,14 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.types import CallToolResult, ResourceLink, TextContent
 
-from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.knowledge.errors import KnowledgeError
 from kernelevolve.search.errors import SearchError
-from kernelevolve.search.prompt import as_material
 from kernelevolve.server.setting_files import SettingError
-from kernelevolve.tools.judges import Cancellation
+
+if TYPE_CHECKING:
+    from kernelevolve.evaluation.contract import Contract
+    from kernelevolve.tools.judges import Cancellation
 
 
 def reporter(ctx: Context[Any, Any]) -> Callable[[str, float], None]:
@@ -71,6 +72,8 @@ async def in_thread(work: Callable[[], Any], cancellation: Cancellation | None =
     except KernelEvolveError as error:
         text = f"{error.finding.value}: {error}"
         if error.log:
+            from kernelevolve.search.prompt import as_material
+
             text += f"\n{as_material(error.log[-2000:])}"
         raise ToolError(text) from error
     except (SearchError, KnowledgeError, SettingError) as error:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -42,7 +43,12 @@ _NOTE_S = 1.0
 """How often what a task does is written down, at most."""
 _log = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
-_response: TypeAdapter[Any] = TypeAdapter(InputResponse)
+
+
+@cache
+def _response() -> TypeAdapter[Any]:
+    """What an answer to a question must be; made when the first is asked."""
+    return TypeAdapter(InputResponse)
 
 
 @dataclass(frozen=True)
@@ -237,7 +243,7 @@ class Tasks(Extension):
             _, responses = await self._threaded(lambda: self._store.look(task.id))
             if responses is not None:
                 return {
-                    keys[name]: _response.validate_python(value) for name, value in responses.items() if name in keys
+                    keys[name]: _response().validate_python(value) for name, value in responses.items() if name in keys
                 }
 
     async def _watch(self, task: TaskRecord, scope: anyio.CancelScope) -> None:
@@ -281,7 +287,7 @@ class Tasks(Extension):
         task = await self._find(ctx, params)
         for key in task.requests.keys() & params.input_responses.keys():
             try:
-                _response.validate_python(params.input_responses[key])
+                _response().validate_python(params.input_responses[key])
             except ValidationError as error:
                 raise MCPError(INVALID_PARAMS, f"inputResponses[{key!r}] is no answer to a request.") from error
         await self._asked(lambda: self._store.answer(task.id, params.input_responses))

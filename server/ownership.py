@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken
 
 from kernelevolve.search.errors import SearchError
-from kernelevolve.search.node import SearchRecord
-from kernelevolve.server.tokens import Scope
+from kernelevolve.server.scopes import Scope
+
+if TYPE_CHECKING:
+    from kernelevolve.search.node import SearchRecord
 
 HANDLE_ARGUMENTS = ("search_id", "also", "node", "nodes", "submissions", "extend")
 """Arguments of tools that name a search, a node or an order; handles of the latter two begin with the search's."""

@@ -13,31 +13,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 from kernelevolve.evaluation.contract import Contract
+from kernelevolve.server.scopes import Scope
+
+__all__ = ["Scope", "Token", "TokenError", "TokenStore"]
 
 _PREFIX = "kev_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-class Scope(StrEnum):
-    """What a caller may do. Each allows what the ones before it allow."""
-
-    READ = "read"
-    """Ask, look at searches, profiles and platforms."""
-    EVALUATE = "evaluate"
-    """Have candidates judged and profiled."""
-    SEARCH = "search"
-    """Start searches and hand in candidates, keep patterns."""
-    ADMIN = "admin"
-    """Everything."""
-
-    def allows(self, wanted: Scope) -> bool:
-        """Whether this scope is enough."""
-        order = list(Scope)
-        return order.index(self) >= order.index(wanted)
 
 
 class TokenError(Exception):

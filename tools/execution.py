@@ -8,7 +8,6 @@ from pathlib import Path
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.protection import Protection, chosen
-from kernelevolve.evaluation.judge.survey import open_walls
 
 HOW_TO_ALLOW = "Start the server with --yes-unsandboxed to allow it, or --sandbox auto on a machine that offers walls."
 
@@ -41,6 +40,8 @@ class Execution:
         with self._lock:
             if self._unsandboxed or workspace in self._agreed:
                 return ()
+        from kernelevolve.evaluation.judge.survey import open_walls
+
         return open_walls(self.sandbox)
 
     def agree(self, workspace: Path) -> None:

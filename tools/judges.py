@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.judge.client import Judge
-from kernelevolve.evaluation.judge.request import WAITING
-from kernelevolve.evaluation.verdict import Verdict
 from kernelevolve.tools.execution import Execution
+
+if TYPE_CHECKING:
+    from kernelevolve.evaluation.judge.client import Judge
+    from kernelevolve.evaluation.verdict import Verdict
 
 
 class Cancellation:
@@ -90,6 +92,9 @@ class JudgePool:
         Raises:
             KernelEvolveError: no code may be run here.
         """
+        # A server's start must not wait for it.
+        from kernelevolve.evaluation.judge.client import Judge
+
         self.execution.permit(self.folder)
         with self._lock:
             judge = self._idle.pop() if self._idle else None
@@ -119,6 +124,8 @@ class JudgePool:
 
     def load(self) -> PoolLoad:
         """How much the judges have to do."""
+        from kernelevolve.evaluation.judge.request import WAITING
+
         with self._lock:
             waiting = sum(judge.stage == WAITING for judge in self._lent)
             return PoolLoad(len(self._lent), waiting, len(self._idle))

@@ -217,7 +217,7 @@ def _server(http: str | None, token_variable: str | None, command: str | None, s
     own = Path(sys.executable).parent / "kernelevolve"
     if own.is_file():
         return LocalServer(str(own), args)
-    return LocalServer(sys.executable, ("-m", "kernelevolve.server.command_line", *args))
+    return LocalServer(sys.executable, ("-m", "kernelevolve.server", *args))
 
 
 @contextmanager

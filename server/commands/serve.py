@@ -24,7 +24,7 @@ def run_serve(flags: Mapping[str, Any]) -> None:
     settings.check()
     settings.hand_down()
     from kernelevolve.server.logs import configure_logging
-    from kernelevolve.server.sandbox_options import execution_rules
+    from kernelevolve.server.sandbox_rules import execution_rules
     from kernelevolve.server.tracing import configure_tracing, end_as_told
 
     configure_logging(settings.value("json_logs"), settings.value("log_level"))

@@ -67,7 +67,7 @@ class Desk:
 
     def install(self, *words: object) -> str:
         """`kernelevolve install … --write`, in this installation's Python."""
-        return self.succeed(sys.executable, "-m", "kernelevolve.server.command_line", "install", *words, "--write")
+        return self.succeed(sys.executable, "-m", "kernelevolve.server", "install", *words, "--write")
 
     def forget(self) -> None:
         """Begin a new recording."""
@@ -89,7 +89,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     for path in (home, project, folder):
         path.mkdir()
     made = Desk(home, project, folder / "kernelevolve", tmp_path / "log.jsonl", tmp_path / "state")
-    real = [sys.executable, "-m", "kernelevolve.server.command_line"]
+    real = [sys.executable, "-m", "kernelevolve.server"]
     words = [sys.executable, recorder.__file__, str(made.log), *real]
     made.server.write_text(f'#!/bin/sh\nexport KERNELEVOLVE_STATE={made.state}\nexec {" ".join(words)} "$@"\n')
     made.server.chmod(0o755)
@@ -136,7 +136,7 @@ def remote(desk: Desk) -> Iterator[Remote]:
     token = TokenStore(desk.state).create("client", Scope.ADMIN)[1]
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--http", address]
+    command = [sys.executable, "-m", "kernelevolve.server", "serve", "--http", address]
     log = desk.home.parent / "server.log"
     with log.open("w") as stderr:
         process = subprocess.Popen(

@@ -63,7 +63,7 @@ def test_ctrl_c_leaves_no_process_and_no_lock(tmp_path: Path, scale_task: Path) 
     candidate.write_text(SCALE_CPP.replace("++i)", ")"))
     marker = f"KERNELEVOLVE_TEST_MARKER={tmp_path.name}{os.getpid()}"
     name, value = marker.split("=")
-    command = [sys.executable, "-m", "kernelevolve.server.command_line", "verify", str(scale_task), str(candidate)]
+    command = [sys.executable, "-m", "kernelevolve.server", "verify", str(scale_task), str(candidate)]
     command += ["--state", str(tmp_path / "state")]
     process = subprocess.Popen(
         command, env={**os.environ, name: value}, stderr=subprocess.PIPE, text=True,

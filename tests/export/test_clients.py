@@ -99,7 +99,7 @@ def test_exporting_judges_and_writing_writes(shelf: Shelf, rows_search: str, tmp
 
 def test_the_command_line_exports(shelf: Shelf, rows_search: str, rows_text: str, tmp_path: Path) -> None:
     def command(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "kernelevolve.server.command_line", "export", *words, "--state", str(shelf.state)]
+        line = [sys.executable, "-m", "kernelevolve.server", "export", *words, "--state", str(shelf.state)]
         done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
         return done

@@ -293,7 +293,7 @@ def test_the_command_line_adds_and_tells_in_json(own: KnowledgeBase, tmp_path: P
     folder.mkdir()
     write_markdown(folder)
     (folder / "block_diagram.png").write_bytes(b"\x89PNG")
-    line = [sys.executable, "-m", "kernelevolve.server.command_line", "knowledge", "add", str(folder), "--json"]
+    line = [sys.executable, "-m", "kernelevolve.server", "knowledge", "add", str(folder), "--json"]
 
     done = subprocess.run(
         [*line, "--platform", "brook_two", "--state", str(state)], capture_output=True, text=True, check=False

@@ -74,7 +74,7 @@ def serving(state: Path, workspace: Path, *flags: str) -> Iterator[Server]:
     tokens = {scope.value: store.create(scope.value, scope)[1] for scope in Scope}
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--http", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "kernelevolve.server", "serve", "--http", f"127.0.0.1:{port}"]
     command += ["--workspace", str(workspace), "--state", str(state), *flags]
     log = state / "stderr.log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KERNELEVOLVE_")}

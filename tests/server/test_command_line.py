@@ -48,7 +48,7 @@ ROW_SUMS_CPP = """void kernel(TensorView x, TensorView out) {
 
 def command(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run `kernelevolve` as a shell would."""
-    line = [sys.executable, "-m", "kernelevolve.server.command_line", *map(str, words)]
+    line = [sys.executable, "-m", "kernelevolve.server", *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, timeout=200, check=False, cwd=cwd)
 
 

@@ -215,7 +215,7 @@ def test_no_exec_answers_from_what_is_stored(warm_state: Path) -> None:
 
 
 def command(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "kernelevolve.server.command_line", *map(str, words)]
+    line = [sys.executable, "-m", "kernelevolve.server", *map(str, words)]
     return subprocess.run(
         line, capture_output=True, text=True, timeout=200, check=False, env={**os.environ, **environment}
     )
@@ -264,7 +264,7 @@ def test_over_http_nobody_is_asked_so_the_operator_must_have_said_yes(tmp_path: 
 
 
 def test_no_exec_over_stdio(tmp_path: Path) -> None:
-    words = ["-m", "kernelevolve.server.command_line", "serve", "--no-exec", "--state", str(tmp_path)]
+    words = ["-m", "kernelevolve.server", "serve", "--no-exec", "--state", str(tmp_path)]
 
     async def run() -> Any:
         async with Client(StdioServerParameters(command=sys.executable, args=words)) as client:

@@ -62,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     store.revoke("revoked")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--http", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "kernelevolve.server", "serve", "--http", f"127.0.0.1:{port}"]
     log = state / "stderr.log"
     with log.open("w") as stderr:
         command += ["--workspace", str(workspace), "--state", str(state), "--burst", "10000"]
@@ -230,7 +230,7 @@ def test_names_and_days_are_checked(tmp_path: Path) -> None:
 
 
 def test_a_server_without_tokens_does_not_start(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--http", "127.0.0.1:1"]
+    command = [sys.executable, "-m", "kernelevolve.server", "serve", "--http", "127.0.0.1:1"]
     done = subprocess.run([*command, "--state", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "kernelevolve token create" in done.stderr

@@ -165,7 +165,7 @@ def test_prompts_of_a_search_carry_what_the_knowledge_base_has_and_a_pattern_is_
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
     """Run `kernelevolve` as a shell would."""
-    line = [sys.executable, "-m", "kernelevolve.server.command_line", *map(str, words)]
+    line = [sys.executable, "-m", "kernelevolve.server", *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, timeout=200, check=False)
 
 

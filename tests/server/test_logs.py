@@ -173,7 +173,7 @@ def test_over_stdio_stdout_speaks_the_protocol_and_nothing_else(warm_state: Path
             "io.modelcontextprotocol/clientCapabilities": {},
         }
         messages = [{**message, "params": {**message["params"], "_meta": meta}} for message in messages]  # type: ignore[dict-item]
-    command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--state", str(warm_state)]
+    command = [sys.executable, "-m", "kernelevolve.server", "serve", "--state", str(warm_state)]
     environment = {**os.environ, "PYTHONWARNINGS": "always"}
     process = subprocess.Popen(
         [*command, "--json-logs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

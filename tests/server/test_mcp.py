@@ -138,7 +138,7 @@ def test_cancelled_call_frees_the_judge(warm_state: Path) -> None:
 
 
 def test_over_stdio(warm_state: Path, tmp_path: Path) -> None:
-    command = ["-m", "kernelevolve.server.command_line", "serve", "--state", str(warm_state)]
+    command = ["-m", "kernelevolve.server", "serve", "--state", str(warm_state)]
     parameters = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ), cwd=tmp_path)
 
     async def run() -> tuple[Any, Any, Any]:

@@ -310,7 +310,7 @@ def test_a_server_that_is_closed_says_so_in_its_tasks(warm_state: Path) -> None:
 def http_server(state: Path, workspace: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "kernelevolve.server.command_line", "serve", "--http", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "kernelevolve.server", "serve", "--http", f"127.0.0.1:{port}"]
     log = state / f"stderr-{port}.log"
     with log.open("w") as stderr:
         process = subprocess.Popen([*command, "--workspace", str(workspace), "--state", str(state)], stderr=stderr)
@@ -385,7 +385,7 @@ def test_over_http_tasks_are_their_callers_and_outlive_a_killed_server(own_state
 
 
 def test_over_stdio_a_task_outlives_its_process(warm_state: Path, tmp_path: Path) -> None:
-    command = ["-m", "kernelevolve.server.command_line", "serve", "--state", str(warm_state)]
+    command = ["-m", "kernelevolve.server", "serve", "--state", str(warm_state)]
     parameters = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ), cwd=tmp_path)
 
     async def run() -> tuple[dict[str, Any], dict[str, Any]]:

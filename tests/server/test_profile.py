@@ -32,7 +32,7 @@ STRIDED = SCALE_TRITON.replace("y = torch.empty_like(x)", "y = torch.empty_like(
 
 
 def kernelevolve(*arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "kernelevolve.server.command_line", *arguments]
+    line = [sys.executable, "-m", "kernelevolve.server", *arguments]
     return subprocess.run(line, capture_output=True, text=True, timeout=200, check=False)
 
 

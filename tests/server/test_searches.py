@@ -230,7 +230,7 @@ def test_the_command_line_lists_shows_resumes_stops_and_compares(tmp_path: Path)
     start.write_text(SCALE_CPP)
 
     def command(*words: str, code: int = 0) -> Any:
-        line = [sys.executable, "-m", "kernelevolve.server.command_line", *words, "--state", str(tmp_path / "state")]
+        line = [sys.executable, "-m", "kernelevolve.server", *words, "--state", str(tmp_path / "state")]
         done = subprocess.run([*line, "--json"], capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)

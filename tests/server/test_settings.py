@@ -49,7 +49,7 @@ class Place:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KERNELEVOLVE_")}
         environment |= {"XDG_CONFIG_HOME": str(self.home), "COLUMNS": "200"}
         environment |= {f"KERNELEVOLVE_{name.upper()}": value for name, value in variables.items()}
-        command = [sys.executable, "-m", "kernelevolve.server.command_line", *words]
+        command = [sys.executable, "-m", "kernelevolve.server", *words]
         return subprocess.run(
             command, cwd=self.project, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
@@ -292,7 +292,7 @@ def test_a_wrong_setting_of_the_server_leaves_other_commands_alone(place: Place)
 
 def test_a_working_directory_that_is_gone_is_no_reason_to_fail(place: Place) -> None:
     command = (
-        f"cd {place.project} && rmdir {place.project} && exec {sys.executable} -m kernelevolve.server.command_line"
+        f"cd {place.project} && rmdir {place.project} && exec {sys.executable} -m kernelevolve.server"
         f" search list --json --state {place.home}/state"
     )
     environment = {**os.environ, "XDG_CONFIG_HOME": str(place.home)}
