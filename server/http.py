@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import uvicorn
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
@@ -107,20 +106,3 @@ def http_app(
         open_paths=(HEALTH, f"{PREFIX}/static/"),
     )
     return app
-
-
-def serve_http(app: Starlette, host: str, port: int, connections: int = 256, proxies: tuple[str, ...] = ()) -> None:
-    """Serve until interrupted; logs go to stderr.
-
-    Args:
-        app: what answers.
-        host: address to listen at.
-        port: its port.
-        connections: connections at a time; further ones get 503.
-        proxies: addresses whose X-Forwarded-For says who the client is.
-    """
-    uvicorn.run(
-        app, host=host, port=port, log_config=None, access_log=False, limit_concurrency=connections,
-        server_header=False, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
-        timeout_graceful_shutdown=5,
-    )  # fmt: skip

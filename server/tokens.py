@@ -50,7 +50,7 @@ class Token(Contract):
 
 
 class TokenStore:
-    """The tokens of a state folder. Changes by other processes are seen at once.
+    """The tokens of a state folder. Changes by other processes are seen at once, and the file is read when it changed.
 
     Args:
         state: the state folder; the file is readable to its owner alone.
@@ -58,6 +58,8 @@ class TokenStore:
 
     def __init__(self, state: Path) -> None:
         self._path = state / "tokens.json"
+        self._read: tuple[tuple[int, int, int], tuple[Token, ...]] | None = None
+        """What was read last, after the file's time, size and inode: each change is a new file."""
 
     def tokens(self) -> list[Token]:
         """All of them, oldest first.
@@ -66,8 +68,16 @@ class TokenStore:
             TokenError: the file can't be read.
         """
         try:
-            entries = json.loads(self._path.read_text(encoding="utf-8"))
-            return [Token.model_validate(entry) for entry in entries]
+            # Asked of the open file, so that mark and content belong together.
+            with self._path.open(encoding="utf-8") as file:
+                status = os.fstat(file.fileno())
+                mark = (status.st_mtime_ns, status.st_size, status.st_ino)
+                read = self._read
+                if read is None or read[0] != mark:
+                    entries = json.load(file)
+                    read = (mark, tuple(Token.model_validate(entry) for entry in entries))
+                    self._read = read
+            return list(read[1])
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:

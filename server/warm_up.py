@@ -41,7 +41,8 @@ class WarmUp:
 
     def __init__(self, state: Path, base: GetBase, judge: bool) -> None:
         self._state = state
-        self._ours = False
+        self._lock = threading.Lock()
+        self._ours = self._ended = False
         self._loading = threading.Timer(_INDEX_AFTER_S, lambda: base().warm_up())
         self._judging = threading.Timer(_JUDGE_AFTER_S, self._start_judge) if judge else None
 
@@ -52,24 +53,37 @@ class WarmUp:
                 timer.daemon = True
                 timer.start()
 
+    def end(self, within_s: float | None = None) -> None:
+        """End what was begun: the judge too, unless somebody else had started it.
+
+        Args:
+            within_s: how long a half-loaded index is waited for, before the process ends over it; None for as long as
+                it takes, which keeps the interpreter from ending under a library that works. A judge that is just
+                starting is not waited for: it ends when it is ready, or with this process.
+        """
+        self._loading.cancel()
+        if self._judging is not None:
+            self._judging.cancel()
+        with self._lock:
+            self._ended = True
+            started = self._ours
+        if started:
+            self._stop_judge()
+        self._loading.join(within_s)
+
     def _start_judge(self) -> None:
         from kernelevolve.evaluation.judge.client import start_warm_host, warm_host
 
-        self._ours = warm_host(self._state) is None
-        start_warm_host(self._state)
-
-    def end_loading(self) -> None:
-        """Load nothing more; what is being loaded is waited for, since it uses what is closed next."""
-        self._loading.cancel()
-        self._loading.join()
-
-    def end_judge(self) -> None:
-        """End the judge, unless somebody else had started it."""
-        if self._judging is None:
+        if warm_host(self._state) is not None:
             return
-        self._judging.cancel()
-        self._judging.join()
-        if self._ours:
-            from kernelevolve.evaluation.judge.client import stop_warm_host
+        start_warm_host(self._state)
+        with self._lock:
+            self._ours = True
+            too_late = self._ended
+        if too_late:
+            self._stop_judge()
 
-            stop_warm_host(self._state)
+    def _stop_judge(self) -> None:
+        from kernelevolve.evaluation.judge.client import stop_warm_host
+
+        stop_warm_host(self._state)

@@ -39,7 +39,8 @@ def run_serve(flags: Mapping[str, Any]) -> None:
 
         serve_stdio(state, most, execution)
         return
-    from kernelevolve.server.http import PATH, http_app, serve_http
+    from kernelevolve.server.farewell import serve_http
+    from kernelevolve.server.http import PATH, http_app
     from kernelevolve.server.limits import Limits
     from kernelevolve.server.logs import event
 
