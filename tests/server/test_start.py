@@ -19,7 +19,7 @@ from kernelevolve.server.mcp_server import create_server
 from kernelevolve.server.setting_table import SETTINGS
 from kernelevolve.server.start import plain_flags
 
-HEAVY = ("typer", "rich", "torch", "triton", "lancedb", "sqlalchemy", "kernelevolve.evaluation.verdict", "uvicorn")
+HEAVY = ("typer", "torch", "triton", "lancedb", "sqlalchemy", "kernelevolve.evaluation.verdict")
 _META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
