@@ -16,10 +16,11 @@ from kernelevolve.server.access import Authentication, Guard
 from kernelevolve.server.dashboard.mcp_app import search_tree_app
 from kernelevolve.server.mcp_completions import add_completions
 from kernelevolve.server.mcp_requests import CACHE_HINTS, PromptRequests
-from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool, Tasks, TaskSubscriptions
+from kernelevolve.server.mcp_tasks import LONG_TOOLS, LongTool, Tasks
 from kernelevolve.server.observation import Observation
 from kernelevolve.server.scopes import Scope
 from kernelevolve.server.settings import open_store
+from kernelevolve.server.task_notifications import TaskSubscriptions
 from kernelevolve.server.warm_up import WarmUp, base_when_needed
 from kernelevolve.tools.execution import Execution
 from kernelevolve.tools.judges import JudgePool
@@ -92,6 +93,7 @@ def create_server(
     pool, shelf, base = parts.pool, parts.shelf, parts.base
     guard = Guard(most, state / "audit.jsonl" if auth is not None else None, shelf.store)
     tasks = Tasks(state, long_tools, guard.note)
+    verifier = None if auth is None else auth.verifier
     if metrics is not None:
         metrics.watch(pool, shelf.store)
 
@@ -118,8 +120,11 @@ def create_server(
         # What each session does is no news; the audit log has the calls.
         log_level="WARNING",
         extensions=[tasks, search_tree_app()], cache_hints=CACHE_HINTS,
-        middleware=[*([FurnishFirst(furnish)] if late else ()), Observation(metrics), guard, TaskSubscriptions()],
-        token_verifier=None if auth is None else auth.verifier, auth=None if auth is None else auth.settings,
+        middleware=[
+            *([FurnishFirst(furnish)] if late else ()), Observation(metrics), guard,
+            TaskSubscriptions(tasks.find, verifier),
+        ],
+        token_verifier=verifier, auth=None if auth is None else auth.settings,
     )  # fmt: skip
 
     server.middleware.append(PromptRequests(server))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import anyio
 import anyio.abc
 import anyio.to_thread
-from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
@@ -32,7 +32,17 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kernelevolve.server.access import within_limit
 from kernelevolve.server.task_store import KEEP_S, TaskRecord, TaskStatus, TaskStore, TaskStoreError, stopped_text
-from kernelevolve.server.task_wire import TASKS, caller, declared, failure, on_the_wire, outcome, refused, undeclared
+from kernelevolve.server.task_wire import (
+    TASKS,
+    caller,
+    declared,
+    detailed,
+    failure,
+    on_the_wire,
+    outcome,
+    refused,
+    undeclared,
+)
 
 MOST_RUNNING = 24
 """Tasks of all callers under way in one server: each keeps a thread, and other tools need some."""
@@ -274,14 +284,7 @@ class Tasks(Extension):
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
         task = await self._find(ctx, params)
-        found: dict[str, Any] = {"resultType": "complete", **on_the_wire(task)}
-        if task.status is TaskStatus.COMPLETED:
-            found["result"] = task.result
-        elif task.status is TaskStatus.FAILED:
-            found["error"] = task.error
-        elif task.status is TaskStatus.INPUT_REQUIRED:
-            found["inputRequests"] = task.requests
-        return found
+        return {"resultType": "complete", **detailed(task)}
 
     async def _update(self, ctx: ServerRequestContext[Any, Any], params: TaskUpdateParams) -> HandlerResult:
         task = await self._find(ctx, params)
@@ -299,6 +302,14 @@ class Tasks(Extension):
         if (scope := self._running.get(task.id)) is not None:
             scope.cancel()
         return {"resultType": "complete"}
+
+    async def find(self, task_id: str) -> TaskRecord | None:
+        """A task of the present caller; None where there is none, or it is past its time.
+
+        Raises:
+            TaskStoreError: the store can't be used.
+        """
+        return await self._threaded(lambda: self._store.find(task_id, caller()))
 
     async def _find(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> TaskRecord:
         if not declared(ctx):
@@ -322,19 +333,6 @@ class Tasks(Extension):
 
     async def _threaded(self, work: Callable[[], _Value]) -> _Value:
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
-
-
-class TaskSubscriptions(ServerMiddleware[Any]):
-    """Refuses to notify clients of tasks that did not declare them. Others are told which tasks they hear of: none yet,
-    so they ask."""
-
-    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Look at one message."""
-        if ctx.method == "subscriptions/listen" and not declared(ctx):
-            wanted = (ctx.params or {}).get("notifications")
-            if isinstance(wanted, Mapping) and wanted.get("taskIds"):
-                raise undeclared()
-        return await call_next(ctx)
 
 
 class _TaskSession:

@@ -77,5 +77,17 @@ def on_the_wire(task: TaskRecord) -> dict[str, Any]:
     return view
 
 
+def detailed(task: TaskRecord) -> dict[str, Any]:
+    """A task with what belongs to its status: its result, its error, or what it asks."""
+    view = on_the_wire(task)
+    if task.status is TaskStatus.COMPLETED:
+        view["result"] = task.result
+    elif task.status is TaskStatus.FAILED:
+        view["error"] = task.error
+    elif task.status is TaskStatus.INPUT_REQUIRED:
+        view["inputRequests"] = task.requests
+    return view
+
+
 def _iso(moment: int) -> str:
     return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

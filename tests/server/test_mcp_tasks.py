@@ -426,6 +426,79 @@ def test_a_wrong_routing_header_is_refused(warm_state: Path, tmp_path: Path) -> 
     assert undeclared.json()["error"]["code"] == -32021
 
 
+def test_who_listens_hears_how_its_tasks_stand_and_of_no_others(warm_state: Path, tmp_path: Path) -> None:
+    store = TokenStore(warm_state)
+    mine, theirs = (store.create(name, Scope.EVALUATE)[1] for name in ("listener", "stranger"))
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
+        CAPABILITIES: {"extensions": {TASKS: {}}},
+    }
+
+    def asking(token: str, method: str, name: str | None = None, **params: Any) -> dict[str, Any]:
+        headers = {
+            "Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream",
+            "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method, **({"Mcp-Name": name} if name else {}),
+        }  # fmt: skip
+        body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": {**params, "_meta": meta}}
+        return {"json": body, "headers": headers, "timeout": 120}
+
+    def messages(response: httpx2.Response) -> Iterator[dict[str, Any]]:
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
+
+    def listening(token: str, *ids: Any) -> dict[str, Any]:
+        return asking(token, "subscriptions/listen", notifications={"taskIds": list(ids), "toolsListChanged": True})
+
+    with http_server(warm_state, tmp_path) as (url, _process):
+
+        def begin(source: dict[str, Any]) -> str:
+            given = asking(mine, "tools/call", name="compile_and_verify", arguments=arguments(**source))
+            given["json"]["params"]["name"] = "compile_and_verify"
+            with httpx2.stream("POST", url, **given) as response:
+                (answer,) = (
+                    messages(response)
+                    if "event-stream" in response.headers["content-type"]
+                    else (json.loads(response.read()),)
+                )
+            return str(answer["result"]["taskId"])
+
+        (tmp_path / "scale.py").write_text(SCALE_TASK)
+        here = {"task": str(tmp_path / "scale.py")}
+        task_id = begin(here)
+        with httpx2.stream("POST", url, **listening(mine, task_id, "none")) as response:
+            heard = messages(response)
+            agreed = next(heard)
+            told = [next(heard)]
+            while told[-1]["params"]["status"] == "working":
+                told.append(next(heard))
+        with httpx2.stream("POST", url, **listening(theirs, task_id)) as response:
+            refused = next(messages(response))
+
+        wrong = [httpx2.post(url, **listening(mine, *ids)) for ids in ([1], [f"t{number}" for number in range(65)])]
+        # A token that is revoked hears of no result, though it may have waited for it.
+        endless = begin({**here, "source": ENDLESS, "limit_s": 600.0})
+        with httpx2.stream("POST", url, **listening(mine, endless)) as response:
+            heard = messages(response)
+            assert next(heard)["params"]["notifications"]["taskIds"] == [endless]
+            assert next(heard)["params"]["status"] == "working"
+            store.revoke("listener")
+            last = [entry for entry in heard if entry.get("method") != "notifications/tasks"]
+
+    assert agreed["method"] == "notifications/subscriptions/acknowledged"
+    assert agreed["params"]["notifications"] == {"taskIds": [task_id], "toolsListChanged": True}
+    assert {entry["method"] for entry in told} == {"notifications/tasks"}
+    assert {entry["params"]["taskId"] for entry in told} == {task_id}
+    assert {entry["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] for entry in told} == {7}
+    assert told[-1]["params"]["status"] == "completed"
+    assert told[-1]["params"]["result"]["structuredContent"]["status"] == "correct"
+    assert refused["params"]["notifications"] == {"toolsListChanged": True}
+    assert [answer.json()["error"]["code"] for answer in wrong] == [-32602, -32602]
+    assert "at most 64" in wrong[1].json()["error"]["message"]
+    assert [set(entry) & {"result", "error"} for entry in last] == [{"result"}]
+
+
 def test_a_task_is_forgotten_after_its_time(tmp_path: Path) -> None:
     store = TaskStore(tmp_path, keep_s=0.2)
     task = store.create("local", "compile_and_verify")
