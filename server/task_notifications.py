@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import anyio
 from mcp.server.auth.middleware.auth_context import get_access_token
@@ -78,7 +78,7 @@ class TaskSubscriptions(ServerMiddleware[Any]):
 
             group.start_soon(follow)
             try:
-                result = await call_next(replace(ctx, session=session))
+                result = await call_next(replace(ctx, session=cast(Any, session)))
             except MCPError as error:
                 # Past the group it would be wrapped in another one.
                 failed = error
