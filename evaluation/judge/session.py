@@ -27,6 +27,7 @@ from kernelevolve.evaluation.judge import evidence, sandbox
 from kernelevolve.evaluation.judge.case_inputs import describe_cases
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.check import Desk
+from kernelevolve.evaluation.judge.device_activity import own_kernels
 from kernelevolve.evaluation.judge.device_lock import device_lock
 from kernelevolve.evaluation.judge.executed import Execution, Outcome
 from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle
@@ -488,9 +489,11 @@ class Session:
             self._look_ahead()
             self._workers.prepare(device)
             test = self._self_test(state, None)
-            execution = Execution(state, self._desk(device), worker, request, platform.spec_sheet(), tell)
+            own = _own_kernels(request.candidate, artifact, prepared.compiled.get(platform.name))
+            execution = Execution(state, self._desk(device), worker, request, platform.spec_sheet(), tell, own)
             outcome = execution.run()
             worker.close()
+            execution.compare_alone()
             if device != "cpu":
                 torch.cuda.synchronize()
                 # The candidate behind us in the queue may need the memory.
@@ -555,6 +558,14 @@ def _sweep(scratch_root: Path) -> None:
     for folder in scratch_root.glob("*"):
         if not Path(f"/proc/{folder.name}").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_kernels(candidate: Candidate, artifact: Artifact, compiled: Outcome | None) -> frozenset[str] | None:
+    """See `device_activity.own_kernels`; None for languages whose sources do not show their kernels."""
+    if candidate.language not in ("triton", "cuda", "hip"):
+        return None
+    found = [*artifact.resources, *(compiled.resources if compiled is not None else ())]
+    return own_kernels(candidate, (resources.kernel for resources in found))
 
 
 def _unjudged(state: TaskState) -> list[str]:

@@ -12,7 +12,9 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from kernelevolve.evaluation.judge import sandbox
 from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
-from kernelevolve.evaluation.judge.intervals import covered
+from kernelevolve.evaluation.judge.integrity import watch
 from kernelevolve.evaluation.judge.protection import Protection
+from kernelevolve.evaluation.judge.recorder import Recorder
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
 from kernelevolve.evaluation.tasks.program import seeded
@@ -160,6 +163,23 @@ def poison(tensor: torch.Tensor) -> None:
         tensor.fill_(torch.iinfo(tensor.dtype).max - 12)
 
 
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Launches of Triton kernels do nothing meanwhile."""
+    from triton.runtime.jit import JITFunction
+
+    run = JITFunction.run
+
+    def nothing(*_arguments: Any, **_keywords: Any) -> None:
+        """In place of a launch."""
+
+    JITFunction.run = nothing
+    try:
+        yield
+    finally:
+        JITFunction.run = run
+
+
 class _Worker:
     """State of one candidate: its entry point, the arenas, the inputs for timing."""
 
@@ -173,6 +193,7 @@ class _Worker:
         self._outputs: list[dict[str, Any]] = []
         self._stopwatch: Stopwatch | None = None
         self._perf_counter_ns = time.perf_counter_ns
+        self._device_synchronize = torch.cuda.synchronize
 
     def handle(self, request: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Do one request; the method is named after it."""
@@ -185,6 +206,7 @@ class _Worker:
             "burst": self._burst,
             "wall": self._wall,
             "activity": self._activity,
+            "integrity": self._integrity,
             "compile": self._compile,
         }
         return operations[request.pop("do")](descriptors=descriptors, **request)
@@ -202,6 +224,9 @@ class _Worker:
         if self._device != "cpu":
             self._stopwatch = Stopwatch(self._device)
             self._stopwatch.forbid_persisting_l2()
+            self._state_before = self._stopwatch.device_state()
+            self._recorder = Recorder(self._device)
+        self._changed = watch(_Worker, Stopwatch, Recorder, Channel, Arena)
         entry = get_language(self._artifact.language).load(self._artifact, interpret)
         if self._artifact.entry is EntryPoint.MODULE:
             if init is None:
@@ -241,7 +266,7 @@ class _Worker:
         return self._entry(*arguments, *extra, **keywords)
 
     def _run(
-        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]], mute: bool = False
     ) -> dict[str, Any]:
         """Run once on the inputs in the arena, with every uninitialised tensor poisoned; hand the outputs over.
 
@@ -249,10 +274,11 @@ class _Worker:
             descriptors: none.
             inputs: where they are in the arena `inputs`.
             outputs: shape, stride and dtype the reference's outputs have.
+            mute: let no Triton kernel run. A right answer then shows that they are decoration.
         """
         self._outputs = outputs
         arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        with torch.no_grad(), _Poison():
+        with torch.no_grad(), _Poison(), _muted() if mute else nullcontext():
             result = self._call(arguments, keywords, extra)
         self._synchronize()
         handed = [*_tensors((arguments, keywords)), *extra]
@@ -340,20 +366,31 @@ class _Worker:
         assert self._stopwatch is not None
         return {"times_ms": self._stopwatch.wall_ms(self._timed_call, count)}
 
-    def _activity(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
-        """Names of the device kernels of each of several calls, and the time with one of them running, from torch's
-        profiler (CUPTI or rocprofiler)."""
-        from torch.profiler import ProfilerActivity, profile
+    def _activity(self, descriptors: tuple[int, ...], count: int, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The device work of several calls: on the inputs that are timed, and at last on ones not seen before."""
+        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
+        fresh = remake(([*arguments, *extra], keywords), torch.clone)
+        calls = [self._recorder.record(partial(self._timed_call, index)) for index in range(count)]
+        self._sets.append(fresh)
+        try:
+            calls.append(self._recorder.record(partial(self._timed_call, len(self._sets) - 1)))
+        finally:
+            self._sets.pop()
+        return {"calls": calls}
 
-        calls, busy_ms = [], []
-        for index in range(count):
-            with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
-                self._timed_call(index)
-                self._synchronize()
-            events = [event for event in profiler.events() if event.device_type.name == "CUDA"]
-            calls.append(sorted(event.name for event in events))
-            busy_ms.append(covered((event.time_range.start, event.time_range.end) for event in events) / 1e3)
-        return {"calls": calls, "busy_ms": busy_ms}
+    def _integrity(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Functions of the harness that were replaced since the candidate was loaded, settings of the driver that are
+        not what they were."""
+        settings = []
+        if self._device != "cpu":
+            assert self._stopwatch is not None
+            now = self._stopwatch.device_state()
+            settings = [
+                f"{name}: {before[1]} before, {now[name][1]} now (code {now[name][0]})"
+                for name, before in self._state_before.items()
+                if now[name] != before
+            ]
+        return {"changed": self._changed(), "settings": settings}
 
     def _stand_ins(self, inputs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Tensors in the shape of the inputs: what a compile needs to know.
@@ -424,7 +461,7 @@ class _Worker:
 
     def _synchronize(self) -> None:
         if self._device != "cpu":
-            torch.cuda.synchronize()
+            self._device_synchronize()
 
 
 def _returned(value: Any) -> list[Any]:
