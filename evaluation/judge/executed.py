@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from kernelevolve.evaluation.audit import Audit
 from kernelevolve.evaluation.errors import CandidateError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import check as checking
@@ -57,6 +58,7 @@ class Outcome:
     checks: int = 0
     notes: list[str] = field(default_factory=list)
     samples: dict[str, Any] = field(default_factory=dict)
+    audit: Audit | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
     began_ns: dict[str, int] = field(default_factory=dict)
     """When the phases began, nanoseconds since the epoch."""

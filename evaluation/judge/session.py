@@ -20,10 +20,12 @@ from typing import Any
 
 import torch
 
+from kernelevolve.evaluation.audit import Audit, AuditOutcome
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import evidence, sandbox
+from kernelevolve.evaluation.judge.auditing import Auditor
 from kernelevolve.evaluation.judge.case_inputs import describe_cases
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.check import Desk
@@ -457,6 +459,9 @@ class Session:
                 outcome, level = _combine(interpreted, prepared.compiled[name])
             else:
                 outcome, level = prepared.compiled[name], Level.COMPILED
+            if request.audit and outcome.audit is None and outcome.status is Status.CORRECT:
+                why = f"it was judged at the level {level.value if level else 'none'}, where no time is measured"
+                outcome.audit = Audit(outcome=AuditOutcome.NOT_POSSIBLE, reason=why)
             if chosen() is Protection.NONE:
                 outcome.notes.append("not confined: --sandbox none")
             outcome.phases_ms = {**prepared.phases_ms, **outcome.phases_ms}
@@ -494,6 +499,8 @@ class Session:
             outcome = execution.run()
             worker.close()
             execution.compare_alone()
+            if request.audit and outcome.status is Status.CORRECT:
+                self._audit(request, prepared, platform, outcome, tell)
             if device != "cpu":
                 torch.cuda.synchronize()
                 # The candidate behind us in the queue may need the memory.
@@ -508,6 +515,32 @@ class Session:
         outcome.resources.extend(artifact.resources)
         outcome.notes.extend([*artifact.notes, *test.notes, *_unjudged(state)])
         return outcome
+
+    def _audit(
+        self,
+        request: JudgeRequest,
+        prepared: _Prepared,
+        platform: Platform,
+        outcome: Outcome,
+        tell: Callable[[str, float], None],
+    ) -> None:
+        """Look at a correct candidate once more, in a process that has not seen it before."""
+        device, _lock = self._device(platform)
+        state = self._task(request.task, device)
+        assert prepared.language is not None
+        tell("auditing", 0.97)
+        with prepared.phase("audit"):
+            worker = self._workers.take(device)
+            try:
+                artifact = prepared.language.build(request.candidate, platform, worker.scratch, _BUILD_LIMIT_S)
+                artifact = _within_reach(artifact, worker.scratch)
+                self._load(worker, artifact, state, request.limit_s, interpret=False)
+                outcome.audit = Auditor(state, self._desk(device), worker, request).audit(outcome.timings)
+            except CandidateError as error:
+                outcome.audit = Audit(outcome=AuditOutcome.NOT_CONFIRMED, reason=error.summary)
+            finally:
+                worker.close()
+        outcome.phases_ms["audit"] = prepared.phases_ms["audit"]
 
     def _desk(self, device: str) -> Desk:
         return self._desks.setdefault(device, Desk(device))
@@ -636,6 +669,7 @@ def _platform_verdict(name: str, outcome: Outcome, level: Level | None) -> Platf
         timings=tuple(outcome.timings),
         speeds=tuple(outcome.speeds),
         resources=tuple(outcome.resources),
+        audit=outcome.audit,
         checks=outcome.checks,
         notes=tuple(dict.fromkeys(outcome.notes)),
         phases_ms={phase: round(value, 1) for phase, value in outcome.phases_ms.items()},

@@ -192,6 +192,7 @@ class _Worker:
         self._sets: list[tuple[list[Any], dict[str, Any]]] = []
         self._outputs: list[dict[str, Any]] = []
         self._stopwatch: Stopwatch | None = None
+        self._kept_result: Any = None
         self._perf_counter_ns = time.perf_counter_ns
         self._device_synchronize = torch.cuda.synchronize
 
@@ -207,6 +208,8 @@ class _Worker:
             "wall": self._wall,
             "activity": self._activity,
             "integrity": self._integrity,
+            "stock": self._stock,
+            "once": self._once,
             "compile": self._compile,
         }
         return operations[request.pop("do")](descriptors=descriptors, **request)
@@ -377,6 +380,39 @@ class _Worker:
         finally:
             self._sets.pop()
         return {"calls": calls}
+
+    def _stock(
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Copy one set of inputs out of the arena for the next `once`, and leave nothing of it in the cache."""
+        self._outputs = outputs
+        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
+        self._sets = [remake(([*arguments, *extra], keywords), torch.clone)]
+        self._extra = len(extra)
+        if self._stopwatch is None:
+            self._stopwatch = Stopwatch(self._device)
+        self._kept_result = None
+        self._stopwatch.flush()
+        self._synchronize()
+        return {}
+
+    def _once(self, descriptors: tuple[int, ...], call: bool = True) -> dict[str, Any]:
+        """Call once on what was stocked and hand the outputs over, all before answering: the judge takes the time.
+
+        Without `call` the outputs of the call before are handed over again, which shows what handing over takes. On a
+        GPU the driver's records of the call come along.
+        """
+        reply: dict[str, Any] = {}
+        if call and self._device == "cpu":
+            self._kept_result = self._timed_call(0)
+        elif call:
+            reply["records"] = self._recorder.record(self._keep_call)
+        arguments, keywords = self._sets[0]
+        reply["outputs"] = self._hand_over(self._kept_result, _tensors((arguments, keywords)))
+        return reply
+
+    def _keep_call(self) -> None:
+        self._kept_result = self._timed_call(0)
 
     def _integrity(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Functions of the harness that were replaced since the candidate was loaded, settings of the driver that are
