@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from kernelevolve.evaluation.audit import Audit, AuditOutcome
 from kernelevolve.evaluation.contract import Contract
@@ -194,8 +195,8 @@ class PlatformVerdict(Contract):
     """Everything a reader should know: cases left out and why, a tightened tolerance, a missing guard."""
     phases_ms: dict[str, float] = Field(default_factory=dict)
     """Wall time of the judge's phases, milliseconds."""
-    audit: Audit | None = None
-    """The audit, where one was asked for."""
+    audit: SkipJsonSchema[Audit | None] = Field(default=None, exclude_if=lambda audit: audit is None)
+    """The audit, where one was asked for; no tool asks for one, so the tools' schemas do not mention it."""
 
     @property
     def stands(self) -> bool:
