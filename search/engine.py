@@ -436,7 +436,7 @@ class Engine:
                 self._tell(NodeRefuted(search_id=self.search_id, node=node, summary=summary))
             else:
                 confirmed.append(node)
-                self._tell(NodeConfirmed(search_id=self.search_id, node=node))
+                self._tell(NodeConfirmed(search_id=self.search_id, node=node, audit=entry.audit))
         return best
 
     def finish(self, reason: StopReason) -> SearchSummary:
