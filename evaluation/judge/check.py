@@ -119,15 +119,14 @@ def check_on(
     inputs: Inputs,
     expected: Expected,
     limit_s: float,
-    mute: bool = False,
 ) -> Diagnosis | None:
-    """`check` on given inputs; with `mute` the candidate's Triton kernels do not run."""
+    """`check` on given inputs."""
     placed = lay_out(state, desk, worker, inputs, what.dtype, what.layout, limit_s)
     arena = outputs_arena(desk, worker, expected, limit_s)
     if state.device != "cpu":
         torch.cuda.synchronize()
     try:
-        reply = worker.ask("run", limit_s, inputs=placed.description, outputs=output_form(expected), mute=mute)
+        reply = worker.ask("run", limit_s, inputs=placed.description, outputs=output_form(expected))
     except CandidateError as error:
         where = ", ".join(f"{key} {value}" for key, value in what.where().items())
         raise CandidateError(error.finding, f"{error.summary} At: {where}.", error.advice, error.log) from error

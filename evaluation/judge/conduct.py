@@ -7,15 +7,19 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from kernelevolve.evaluation.errors import CandidateError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge import device_activity as activity
 from kernelevolve.evaluation.judge.check import Check, Desk
 from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.oracle import Expected, compare
 from kernelevolve.evaluation.judge.recorder import Recorder
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.task import Case, Layout
+from kernelevolve.evaluation.tasks.program import Inputs
 from kernelevolve.evaluation.verdict import Diagnosis
 
 _CALLS = 2
@@ -90,12 +94,9 @@ class Conduct:
         theirs = self._reference_work(case, dtype, reference)
         if isinstance(theirs, Diagnosis):
             return theirs
-        seed = self._state.seed(case.name, dtype, "activity", secrets.token_hex(8))
-        inputs = self._state.make_inputs(case, dtype, self._state.device, seed)
-        placed = checking.lay_out(
-            self._state, self._desk, self._worker, inputs, dtype, Layout.CONTIGUOUS, self._limit_s
-        )
-        reply = self._worker.ask("activity", self._limit_s, count=_CALLS, inputs=placed.description)
+        what = Check(case, dtype, trial=("activity", secrets.token_hex(8)))
+        inputs, expected = self._state.inputs_and_expected(case, dtype, what.trial)
+        reply, got = self._ask(what, inputs, expected, "activity", count=_CALLS)
         records = reply.get("calls")
         if not isinstance(records, list) or len(records) != _CALLS + 1:
             raise CandidateError(
@@ -108,12 +109,29 @@ class Conduct:
             or activity.kernels_change(calls)
             or activity.busier_than_claimed(calls, claim_ms)
         )
+        if found is None and got is not None:
+            found = got.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING})
         if found is not None or self._own is None:
             return found
         note = activity.borrowing_note(calls[0], self._own)
         if note:
             self._notes.append(f"{case.name if not case.hidden else 'a hidden case'}: {note}")
         return activity.borrows(calls, self._own, theirs)
+
+    def _ask(
+        self, what: Check, inputs: Inputs, expected: Expected, do: str, **more: Any
+    ) -> tuple[dict[str, Any], Diagnosis | None]:
+        """Have the worker do something with inputs that gives outputs: its reply, and what is wrong with them."""
+        placed = checking.lay_out(
+            self._state, self._desk, self._worker, inputs, what.dtype, Layout.CONTIGUOUS, self._limit_s
+        )
+        arena = checking.outputs_arena(self._desk, self._worker, expected, self._limit_s)
+        torch.cuda.synchronize()
+        reply = self._worker.ask(do, self._limit_s, inputs=placed.description, **more)
+        got = checking.read_outputs(reply.get("outputs"), expected, arena, self._state.device, what.where())
+        if isinstance(got, Diagnosis):
+            return reply, got
+        return reply, compare(expected, got, self._state.task.tolerances, what.where())
 
     def _reference_work(self, case: Case, dtype: str, reference: Callable[[], Any]) -> list[str] | Diagnosis:
         """What the reference runs on the device. Looking at it also shows that this machine lets anybody look."""
@@ -131,23 +149,32 @@ class Conduct:
         return known[case.name, dtype]
 
     def kernels_matter(self, case: Case, dtype: str) -> Diagnosis | None:
-        """Without its Triton kernels a candidate must not be right: they would be decoration.
+        """On a GPU: without its Triton kernels a candidate must not be right, they would be decoration.
 
         Nothing is said of a task that accepts wrong answers, which a candidate may give by leaving everything out.
         """
-        if not self._mutable or (self._state.self_test is not None and self._state.self_test.weak):
+        if (
+            self._state.device == "cpu"
+            or not self._mutable
+            or not self._own
+            or (self._state.self_test is not None and self._state.self_test.weak)
+        ):
             return None
         what = Check(case, dtype, trial=("mute", secrets.token_hex(8)))
         inputs, expected = self._state.inputs_and_expected(case, dtype, what.trial)
         if not any(tensor.numel() for tensor in expected.outputs):
             return None
         try:
-            wrong = checking.check_on(
-                self._state, self._desk, self._worker, what, inputs, expected, self._limit_s, mute=True
-            )
-        except CandidateError:
+            form = checking.output_form(expected)
+            reply, wrong = self._ask(what, inputs, expected, "run_muted", outputs=form)
+        except CandidateError as error:
+            if error.finding in (Finding.TIME_LIMIT, Finding.PROCESS_DIED, Finding.RESULT_FORGED):
+                raise
             return None  # It can't do without them.
         if wrong is not None:
+            return None
+        if any(activity.is_own(name, self._own) for name in activity.dissect(reply.get("records")).names):
+            self._notes.append("whether the candidate's kernels matter was not tried: a graph launches them")
             return None
         return Diagnosis(
             finding=Finding.BORROWED_KERNELS,

@@ -143,8 +143,9 @@ class Execution:
             if right and self._request.timed_calls:
                 with self._phase("time"):
                     self._time()
-            if self._outcome.diagnosis is None:
-                self._holds(self._conduct.untouched())
+            if self._outcome.diagnosis is None and self._holds(self._conduct.untouched()) and self._last is not None:
+                # At the very end: what is left of a call without its kernels may leave a device in ruins.
+                self._holds(self._conduct.kernels_matter(self._state.task.cases[-1], self._state.task.dtypes[0]))
         except CandidateError as error:
             self._outcome.refuse(Diagnosis.of(error))
         return self._outcome
@@ -191,8 +192,6 @@ class Execution:
         self._outcome.checks += 1
         if diagnosis is not None:
             self._refuse_after_timing(diagnosis)
-            return
-        if self._kind == "cuda" and not self._holds(self._conduct.kernels_matter(case, task.dtypes[0])):
             return
         for baseline in dict.fromkeys(timing.baseline for timing in self._outcome.timings):
             chosen = [timing for timing in self._outcome.timings if timing.baseline == baseline]

@@ -13,10 +13,11 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -166,18 +167,17 @@ def poison(tensor: torch.Tensor) -> None:
 @contextmanager
 def _muted() -> Iterator[None]:
     """Launches of Triton kernels do nothing meanwhile."""
+    from triton.compiler.compiler import CompiledKernel
     from triton.runtime.jit import JITFunction
-
-    run = JITFunction.run
 
     def nothing(*_arguments: Any, **_keywords: Any) -> None:
         """In place of a launch."""
 
-    JITFunction.run = nothing
-    try:
+    with (
+        mock.patch.object(JITFunction, "run", nothing),
+        mock.patch.object(CompiledKernel, "__getitem__", return_value=nothing),
+    ):
         yield
-    finally:
-        JITFunction.run = run
 
 
 class _Worker:
@@ -207,6 +207,7 @@ class _Worker:
             "burst": self._burst,
             "wall": self._wall,
             "activity": self._activity,
+            "run_muted": self._run_muted,
             "integrity": self._integrity,
             "stock": self._stock,
             "once": self._once,
@@ -269,7 +270,7 @@ class _Worker:
         return self._entry(*arguments, *extra, **keywords)
 
     def _run(
-        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]], mute: bool = False
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
     ) -> dict[str, Any]:
         """Run once on the inputs in the arena, with every uninitialised tensor poisoned; hand the outputs over.
 
@@ -277,15 +278,30 @@ class _Worker:
             descriptors: none.
             inputs: where they are in the arena `inputs`.
             outputs: shape, stride and dtype the reference's outputs have.
-            mute: let no Triton kernel run. A right answer then shows that they are decoration.
         """
         self._outputs = outputs
         arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        with torch.no_grad(), _Poison(), _muted() if mute else nullcontext():
+        with torch.no_grad(), _Poison():
             result = self._call(arguments, keywords, extra)
         self._synchronize()
         handed = [*_tensors((arguments, keywords)), *extra]
         return {"outputs": self._hand_over(result, handed)}
+
+    def _run_muted(
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """`_run`, on a GPU, with launches of Triton kernels left out; with the driver's records of what ran even so.
+
+        A right answer then shows that the kernels are decoration, unless they ran after all, in a graph say.
+        """
+        reply: dict[str, Any] = {}
+
+        def run() -> None:
+            reply.update(self._run((), inputs, outputs))
+
+        with _muted():
+            records = self._recorder.record(run)
+        return {**reply, "records": records}
 
     def _hand_over(self, result: Any, inputs: list[torch.Tensor]) -> list[dict[str, Any]]:
         """Copy outputs into the arena `outputs`; describe each as it was returned."""
@@ -370,16 +386,19 @@ class _Worker:
         return {"times_ms": self._stopwatch.wall_ms(self._timed_call, count)}
 
     def _activity(self, descriptors: tuple[int, ...], count: int, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The device work of several calls: on the inputs that are timed, and at last on ones not seen before."""
+        """The device work of several calls: on the inputs that are timed, and at last on ones not seen before, whose
+        outputs are handed over."""
         arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
         fresh = remake(([*arguments, *extra], keywords), torch.clone)
         calls = [self._recorder.record(partial(self._timed_call, index)) for index in range(count)]
         self._sets.append(fresh)
         try:
-            calls.append(self._recorder.record(partial(self._timed_call, len(self._sets) - 1)))
+            calls.append(self._recorder.record(partial(self._keep_call, len(self._sets) - 1)))
         finally:
             self._sets.pop()
-        return {"calls": calls}
+        outputs = self._hand_over(self._kept_result, _tensors(fresh))
+        self._kept_result = None
+        return {"calls": calls, "outputs": outputs}
 
     def _stock(
         self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
@@ -406,13 +425,13 @@ class _Worker:
         if call and self._device == "cpu":
             self._kept_result = self._timed_call(0)
         elif call:
-            reply["records"] = self._recorder.record(self._keep_call)
+            reply["records"] = self._recorder.record(partial(self._keep_call, 0))
         arguments, keywords = self._sets[0]
         reply["outputs"] = self._hand_over(self._kept_result, _tensors((arguments, keywords)))
         return reply
 
-    def _keep_call(self) -> None:
-        self._kept_result = self._timed_call(0)
+    def _keep_call(self, index: int) -> None:
+        self._kept_result = self._timed_call(index)
 
     def _integrity(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Functions of the harness that were replaced since the candidate was loaded, settings of the driver that are

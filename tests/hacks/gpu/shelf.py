@@ -42,7 +42,7 @@ class Hack:
             platforms=(platform,),
             timed_calls=40 if self.timed else 0,
             timing_budget_s=1.0,
-            limit_s=60.0,
+            limit_s=30.0,
         )
 
 
