@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: install demo test check conformance inspect manifests clients corpus view bench-gpu bench-gpu-search \
-	bench-gpu-profiles clean
+	bench-gpu-profiles hacks-gpu clean
 
 install: $(VENV)/.installed
 
@@ -82,6 +82,10 @@ bench-gpu-search: view
 # Kernels with planted bottlenecks, profiled on that GPU.
 bench-gpu-profiles: view
 	PYTHONPATH=$(CURDIR)/.view:$$PYTHONPATH $(PYTHON) benchmarks/profiles_on_gpu.py $(BENCH_ARGUMENTS)
+
+# Every known hack that needs a GPU, and its honest twin, judged on that GPU. BENCH_ARGUMENTS="--only side_stream" picks.
+hacks-gpu: view
+	PYTHONPATH=$(CURDIR)/.view:$(CURDIR):$$PYTHONPATH $(PYTHON) -m tests.hacks.gpu.table $(BENCH_ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) .tools .view build *.egg-info demo

@@ -7,7 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
+from kernelevolve.evaluation.audit import Audit, AuditOutcome
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
@@ -193,6 +195,14 @@ class PlatformVerdict(Contract):
     """Everything a reader should know: cases left out and why, a tightened tolerance, a missing guard."""
     phases_ms: dict[str, float] = Field(default_factory=dict)
     """Wall time of the judge's phases, milliseconds."""
+    audit: SkipJsonSchema[Audit | None] = Field(default=None, exclude_if=lambda audit: audit is None)
+    """The audit, where one was asked for; no tool asks for one, so the tools' schemas do not mention it."""
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is correct and no audit found otherwise."""
+        unconfirmed = self.audit is not None and self.audit.outcome is AuditOutcome.NOT_CONFIRMED
+        return self.status is Status.CORRECT and not unconfirmed
 
     def speedup(self, baseline: str) -> float | None:
         """Weighted speed-up against a baseline, if it was measured."""

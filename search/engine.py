@@ -422,6 +422,7 @@ class Engine:
                     baselines=tuple(dict.fromkeys((options.baseline, *options.confirm_baselines))),
                     limit_s=options.limit_s,
                     timing_budget_s=options.confirm_timing_budget_s,
+                    audit=True,
                 )
             )
             entry = verdict.of(search.platform)
@@ -430,11 +431,12 @@ class Engine:
                 return best
             node = self.store.confirm(best.node_id, verdict)
             if node.refuted:
-                summary = entry.diagnosis.summary if entry.diagnosis else entry.status.value
+                audited = f"the audit did not confirm it: {entry.audit.reason}" if entry.audit else entry.status.value
+                summary = entry.diagnosis.summary if entry.diagnosis else audited
                 self._tell(NodeRefuted(search_id=self.search_id, node=node, summary=summary))
             else:
                 confirmed.append(node)
-                self._tell(NodeConfirmed(search_id=self.search_id, node=node))
+                self._tell(NodeConfirmed(search_id=self.search_id, node=node, audit=entry.audit))
         return best
 
     def finish(self, reason: StopReason) -> SearchSummary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kernelevolve.evaluation.audit import Audit
 from kernelevolve.evaluation.contract import Contract
 from kernelevolve.search.node import Node, StopReason
 from kernelevolve.search.order import Order
@@ -62,6 +63,8 @@ class NodeConfirmed(Contract):
     """The search."""
     node: Node
     """The node, with its confirmed fitness."""
+    audit: Audit | None = None
+    """What the audit that belongs to the confirmation says."""
 
 
 class NodeRefuted(Contract):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from kernelevolve.server.command_options import JsonFlag, StateOption, print_json, reported
 from kernelevolve.server.commands.install import install
-from kernelevolve.server.exit_codes import ExitCode, exit_code_of
+from kernelevolve.server.exit_codes import ExitCode, exit_code_of_verdict
 from kernelevolve.server.knowledge_commands import docs, knowledge_app, pattern_app
 from kernelevolve.server.sandbox_options import SandboxOption
 from kernelevolve.server.sandbox_rules import choose_sandbox
@@ -68,6 +68,7 @@ def verify(
     trials: Annotated[int, typer.Option(min=1, help="Correctness trials with plain inputs.")] = 5,
     timed_calls: Annotated[int, typer.Option(min=0, help="Timed calls on each side; 0 leaves timing out.")] = 100,
     limit: Annotated[float, typer.Option(min=0.1, help="Seconds one answer of the candidate may take.")] = 60.0,
+    audit: Annotated[bool, typer.Option("--audit", help="Measure it again in a fresh process, on fresh data.")] = False,
     sandbox: SandboxOption = None,
     state: StateOption = None,
     as_json: JsonFlag = False,
@@ -79,7 +80,7 @@ def verify(
         choose_sandbox(sandbox)
         verdict = run_verify(
             task, candidate, tuple(platform), language, tuple(baseline), trials, timed_calls, limit,
-            state_folder(state), quiet=as_json,
+            state_folder(state), quiet=as_json, audit=audit,
         )  # fmt: skip
     if as_json:
         print_json(verdict.model_dump(mode="json"))
@@ -87,7 +88,7 @@ def verify(
         from kernelevolve.server.rendering import verdict_view
 
         Console().print(verdict_view(verdict))
-    raise typer.Exit(exit_code_of(verdict.status))
+    raise typer.Exit(exit_code_of_verdict(verdict))
 
 
 @app.command()

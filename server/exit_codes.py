@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from kernelevolve.evaluation.audit import AuditOutcome
 from kernelevolve.evaluation.finding import Status
+from kernelevolve.evaluation.verdict import Verdict
 
 
 class ExitCode(IntEnum):
@@ -34,3 +36,13 @@ def exit_code_of(status: Status) -> ExitCode:
         Status.HARNESS_ERROR: ExitCode.HARNESS,
     }
     return special.get(status, ExitCode.REFUSED)
+
+
+def exit_code_of_verdict(verdict: Verdict) -> ExitCode:
+    """Exit code of a verdict, with what its audits say where it is correct."""
+    audits = [entry.audit.outcome for entry in verdict.platforms if entry.audit is not None]
+    if verdict.status is Status.CORRECT and AuditOutcome.NOT_CONFIRMED in audits:
+        return ExitCode.REFUSED
+    if verdict.status is Status.CORRECT and AuditOutcome.NOT_POSSIBLE in audits:
+        return ExitCode.UNSUPPORTED
+    return exit_code_of(verdict.status)

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from kernelevolve.evaluation.audit import Audit
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.platform import Availability
 from kernelevolve.evaluation.resources import KernelResources
@@ -55,8 +56,19 @@ def _platform_view(entry: PlatformVerdict) -> list[RenderableType]:
         parts.append(timings_view(entry))
     if entry.resources:
         parts.append(resources_view(entry.resources))
+    if entry.audit is not None:
+        parts.append(Text(audit_line(entry.audit)))
     parts.extend(Text(f"note: {note}", style="dim") for note in entry.notes)
     return parts
+
+
+def audit_line(audit: Audit) -> str:
+    """An audit in a line."""
+    cases = ", ".join(
+        f"{case.case} {case.seen:.3g}x [{case.seen_low:.3g}, {case.seen_high:.3g}]" for case in audit.cases
+    )
+    why = "; ".join(part for part in (audit.reason, cases) if part)
+    return f"audit: {audit.outcome.value}{f', {audit.checks} outputs checked' if audit.checks else ''}: {why}"
 
 
 def diagnosis_view(diagnosis: Diagnosis) -> RenderableType:

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 
+from kernelevolve.evaluation.audit import Audit
 from kernelevolve.evaluation.errors import CandidateError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge.check import Check, Desk
+from kernelevolve.evaluation.judge.conduct import Conduct
 from kernelevolve.evaluation.judge.handle import WorkerHandle
 from kernelevolve.evaluation.judge.oracle import compare
 from kernelevolve.evaluation.judge.request import JudgeRequest
@@ -35,8 +37,11 @@ ROUNDS = 10
 _MIN_ROUNDS = 6
 """Fewest rounds whose whole range covers the median with 95 % (96.9 %)."""
 _MAX_ROUNDS = 30
-_BUSY_SLACK_MS = 0.01
-"""How much longer the kernels of a call may run under the profiler than the events around it say."""
+_ALONE_ROUNDS = 3
+"""Rounds of the baseline once the candidate is gone."""
+_DISTURBED = 0.15
+"""How much slower, relatively, the baseline may have been beside the candidate."""
+_DISTURBED_SLACK_MS = 0.005
 _LATE_CONFIDENCE = 0.99
 """Coverage asked for once rounds were added."""
 
@@ -53,6 +58,7 @@ class Outcome:
     checks: int = 0
     notes: list[str] = field(default_factory=list)
     samples: dict[str, Any] = field(default_factory=dict)
+    audit: Audit | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
     began_ns: dict[str, int] = field(default_factory=dict)
     """When the phases began, nanoseconds since the epoch."""
@@ -104,6 +110,7 @@ class Execution:
         request: what was asked.
         sheet: the chip's numbers.
         progress: called with a text and a share of the work done.
+        own_kernels: names of the device kernels that the candidate brings; None where that cannot be said.
     """
 
     def __init__(
@@ -114,6 +121,7 @@ class Execution:
         request: JudgeRequest,
         sheet: SpecSheet,
         progress: Callable[[str, float], None],
+        own_kernels: frozenset[str] | None = None,
     ) -> None:
         self._state = state
         self._desk = desk
@@ -123,6 +131,9 @@ class Execution:
         self._progress = progress
         self._kind = "cpu" if state.device == "cpu" else "cuda"
         self._outcome = Outcome()
+        self._last: tuple[Callable[[int], Any], Stopwatch, int, float, float] | None = None
+        mutable = request.candidate.language == "triton" and "__global__" not in request.candidate.source
+        self._conduct = Conduct(state, desk, worker, request.limit_s, own_kernels, mutable, self._outcome.notes)
 
     def run(self) -> Outcome:
         """Check, time, check again. Failures of the candidate end up in the outcome, never as an exception."""
@@ -132,6 +143,9 @@ class Execution:
             if right and self._request.timed_calls:
                 with self._phase("time"):
                     self._time()
+            if self._outcome.diagnosis is None and self._holds(self._conduct.untouched()) and self._last is not None:
+                # At the very end: what is left of a call without its kernels may leave a device in ruins.
+                self._holds(self._conduct.kernels_matter(self._state.task.cases[-1], self._state.task.dtypes[0]))
         except CandidateError as error:
             self._outcome.refuse(Diagnosis.of(error))
         return self._outcome
@@ -226,10 +240,15 @@ class Execution:
         claim_ms = median(_per_round(samples["candidate"]))
         if not self._clocks_agree(claim_ms):
             return False
-        if self._kind == "cuda" and not self._activity_holds(claim_ms):
-            return False
+        if self._kind == "cuda":
+            eager = self._baseline("eager", dtype, sets)
+            if not self._holds(self._conduct.device_work(case, dtype, claim_ms, lambda: eager(0))):
+                return False
         walls = worker.ask("wall", limit, count=min(10, 2 * calls))
         self._outcome.samples[case.name] = samples
+        first_side = self._request.baselines[0]
+        beside_ms = median(_per_round(samples[first_side]))
+        self._last = (baselines[first_side], watch, calls, slowest, beside_ms)
         wall_ms = median(_claimed_times(walls, min(10, 2 * calls)))
         return self._record(case, dtype, nbytes, expected, samples, wall_ms)
 
@@ -324,35 +343,36 @@ class Execution:
         self._worker.ask("burst", self._request.limit_s, count=count)
         return (time.perf_counter() - began) * 1e3
 
-    def _activity_holds(self, claim_ms: float) -> bool:
-        """On a GPU: every call launches at least one kernel, the same ones each time, and no more than the events saw.
+    def compare_alone(self) -> None:
+        """On a GPU, time the baseline once more now that the candidate is gone: it must not have been slower beside it.
 
-        The calls seen here find a warm cache, so their kernels run for no longer than the timed ones'.
+        On a CPU every process of the machine disturbs it, and this would blame the candidate for them.
+        Call it after the worker has been closed.
         """
-        try:
-            seen = self._worker.ask("activity", self._request.limit_s, count=3)
-            calls = seen["calls"]
-            busy_ms = min(_claimed({"busy": busy}, "busy") for busy in seen["busy_ms"]) if all(calls) else 0.0
-        except CandidateError as error:
-            if error.finding is not Finding.EXCEPTION:
-                raise
-            self._outcome.notes.append(f"kernel activity could not be checked: {error.summary}")
-            return True
-        if not all(calls):
-            finding, summary = Finding.NO_DEVICE_WORK, "A timed call launched no kernel."
-        elif any(call != calls[0] for call in calls):
-            finding, summary = Finding.KERNELS_CHANGE, f"Calls launch different kernels: {calls}."
-        elif busy_ms > 1.25 * claim_ms + _BUSY_SLACK_MS:
-            self._refuse_clock(
-                f"{claim_ms:.4g} ms between the events around them, but keep the GPU for {busy_ms:.4g} ms"
+        if self._kind == "cpu" or self._last is None or self._outcome.diagnosis is not None:
+            return
+        call, watch, calls, slowest, beside_ms = self._last
+        rounds: list[list[float]] = []
+        for _ in range(_ALONE_ROUNDS):
+            self._time_baseline(call, watch, calls, slowest, rounds)
+        self._last = None
+        alone_ms = min(_per_round(rounds))
+        bound_ms = max(_per_round(rounds)) * (1 + _DISTURBED)
+        if beside_ms > bound_ms + _DISTURBED_SLACK_MS:
+            self._outcome.refuse(
+                Diagnosis(
+                    finding=Finding.BASELINE_DISTURBED,
+                    summary=f"The baseline took {beside_ms:.4g} ms while the candidate's process was alive, and "
+                    f"{alone_ms:.4g} ms once it had ended.",
+                    advice="Do nothing between calls: start no thread, and leave no work behind on the device.",
+                )
             )
-            return False
-        else:
-            return True
-        self._outcome.refuse(
-            Diagnosis(finding=finding, summary=summary[:1000], advice="Do the whole work in every call.")
-        )
-        return False
+
+    def _holds(self, diagnosis: Diagnosis | None) -> bool:
+        """Refuse the candidate if a guard found something."""
+        if diagnosis is not None:
+            self._outcome.refuse(diagnosis)
+        return diagnosis is None
 
     def _record(
         self,

@@ -194,6 +194,10 @@ _WORDS = {
     "burst": "while it was timed",
     "wall": "while it was timed",
     "activity": "while its kernels were listed",
+    "run_muted": "while it was run without its kernels",
+    "integrity": "while the harness was looked over",
+    "stock": "while it was audited",
+    "once": "while it was audited",
     "compile": "while it was compiled",
     "precompile": "while it was compiled",
 }

@@ -31,5 +31,7 @@ class JudgeRequest(Contract):
     timing_budget_s: float = Field(default=4.0, gt=0)
     """Seconds of timed calls and cache flushes for each side, shared out over the cases (at least six rounds are
     made, whatever they take)."""
+    audit: bool = False
+    """Whether to audit a candidate that is correct and was timed; see `evaluation.audit`."""
     lock_limit_s: float = Field(default=600.0, gt=0)
     """Seconds to wait for the device."""

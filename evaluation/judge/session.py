@@ -20,13 +20,16 @@ from typing import Any
 
 import torch
 
+from kernelevolve.evaluation.audit import Audit, AuditOutcome
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import evidence, sandbox
+from kernelevolve.evaluation.judge.auditing import Auditor
 from kernelevolve.evaluation.judge.case_inputs import describe_cases
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.check import Desk
+from kernelevolve.evaluation.judge.device_activity import own_kernels
 from kernelevolve.evaluation.judge.device_lock import device_lock
 from kernelevolve.evaluation.judge.executed import Execution, Outcome
 from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle
@@ -456,6 +459,9 @@ class Session:
                 outcome, level = _combine(interpreted, prepared.compiled[name])
             else:
                 outcome, level = prepared.compiled[name], Level.COMPILED
+            if request.audit and outcome.audit is None and outcome.status is Status.CORRECT:
+                why = f"it was judged at the level {level.value if level else 'none'}, where no time is measured"
+                outcome.audit = Audit(outcome=AuditOutcome.NOT_POSSIBLE, reason=why)
             if chosen() is Protection.NONE:
                 outcome.notes.append("not confined: --sandbox none")
             outcome.phases_ms = {**prepared.phases_ms, **outcome.phases_ms}
@@ -488,9 +494,13 @@ class Session:
             self._look_ahead()
             self._workers.prepare(device)
             test = self._self_test(state, None)
-            execution = Execution(state, self._desk(device), worker, request, platform.spec_sheet(), tell)
+            own = _own_kernels(request.candidate, artifact, prepared.compiled.get(platform.name))
+            execution = Execution(state, self._desk(device), worker, request, platform.spec_sheet(), tell, own)
             outcome = execution.run()
             worker.close()
+            execution.compare_alone()
+            if request.audit and outcome.status is Status.CORRECT:
+                self._audit(request, prepared, platform, outcome, tell)
             if device != "cpu":
                 torch.cuda.synchronize()
                 # The candidate behind us in the queue may need the memory.
@@ -505,6 +515,32 @@ class Session:
         outcome.resources.extend(artifact.resources)
         outcome.notes.extend([*artifact.notes, *test.notes, *_unjudged(state)])
         return outcome
+
+    def _audit(
+        self,
+        request: JudgeRequest,
+        prepared: _Prepared,
+        platform: Platform,
+        outcome: Outcome,
+        tell: Callable[[str, float], None],
+    ) -> None:
+        """Look at a correct candidate once more, in a process that has not seen it before."""
+        device, _lock = self._device(platform)
+        state = self._task(request.task, device)
+        assert prepared.language is not None
+        tell("auditing", 0.97)
+        with prepared.phase("audit"):
+            worker = self._workers.take(device)
+            try:
+                artifact = prepared.language.build(request.candidate, platform, worker.scratch, _BUILD_LIMIT_S)
+                artifact = _within_reach(artifact, worker.scratch)
+                self._load(worker, artifact, state, request.limit_s, interpret=False)
+                outcome.audit = Auditor(state, self._desk(device), worker, request).audit(outcome.timings)
+            except CandidateError as error:
+                outcome.audit = Audit(outcome=AuditOutcome.NOT_CONFIRMED, reason=error.summary)
+            finally:
+                worker.close()
+        outcome.phases_ms["audit"] = prepared.phases_ms["audit"]
 
     def _desk(self, device: str) -> Desk:
         return self._desks.setdefault(device, Desk(device))
@@ -555,6 +591,14 @@ def _sweep(scratch_root: Path) -> None:
     for folder in scratch_root.glob("*"):
         if not Path(f"/proc/{folder.name}").exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_kernels(candidate: Candidate, artifact: Artifact, compiled: Outcome | None) -> frozenset[str] | None:
+    """See `device_activity.own_kernels`; None for languages whose sources do not show their kernels."""
+    if candidate.language not in ("triton", "cuda", "hip"):
+        return None
+    found = [*artifact.resources, *(compiled.resources if compiled is not None else ())]
+    return own_kernels(candidate, (resources.kernel for resources in found))
 
 
 def _unjudged(state: TaskState) -> list[str]:
@@ -625,6 +669,7 @@ def _platform_verdict(name: str, outcome: Outcome, level: Level | None) -> Platf
         timings=tuple(outcome.timings),
         speeds=tuple(outcome.speeds),
         resources=tuple(outcome.resources),
+        audit=outcome.audit,
         checks=outcome.checks,
         notes=tuple(dict.fromkeys(outcome.notes)),
         phases_ms={phase: round(value, 1) for phase, value in outcome.phases_ms.items()},

@@ -49,6 +49,8 @@ class TaskState:
         self.shapes: dict[str, Any] | None = None
         self.baseline_ms: dict[tuple[str, str, str], float] = {}
         """Time of one call of each baseline by (case, dtype, baseline), from its last measurement: plans the next."""
+        self.reference_kernels: dict[tuple[str, str], list[str]] = {}
+        """What one call of the reference runs on the device, by (case, dtype)."""
 
     @property
     def task(self) -> Task:

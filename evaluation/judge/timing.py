@@ -9,12 +9,22 @@ from typing import Any
 
 import torch
 
+from kernelevolve.evaluation.errors import PlatformError
+from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.platforms.cpu import last_level_cache_bytes
 
 _CPU_FLUSH_LIMIT = 64 << 20
 """Bytes. Shared last-level caches of servers are larger, but writing them out would take longer than most kernels."""
 _PERSISTING_L2_LIMIT = 0x06
 """CU_LIMIT_PERSISTING_L2_CACHE_SIZE of cuda.h."""
+_L2_FETCH_LIMIT = 0x05
+"""CU_LIMIT_MAX_L2_FETCH_GRANULARITY of cuda.h."""
+_ACCESS_POLICY_WINDOW = 1
+"""CU_STREAM_ATTRIBUTE_ACCESS_POLICY_WINDOW of cuda.h."""
+_ATTRIBUTE_BYTES = 64
+"""Size of CUstreamAttrValue in cuda.h; the window's length lies 8 bytes into it."""
+_CANNOT = (0, 215, 801)
+"""CUDA_SUCCESS, and what a GPU without persisting L2 says: CUDA_ERROR_UNSUPPORTED_LIMIT, CUDA_ERROR_NOT_SUPPORTED."""
 
 
 class Stopwatch:
@@ -39,7 +49,10 @@ class Stopwatch:
             self._elapsed = torch.cuda.Event.elapsed_time
             self._record = torch.cuda.Event.record
             self._synchronize = torch.cuda.synchronize
-            self._driver = ctypes.CDLL("libcuda.so.1") if torch.version.hip is None else None
+            self._set_stream = torch.cuda.set_stream
+            # A candidate may leave another stream current: calls are measured on this one all the same.
+            self._stream = torch.cuda.current_stream(device)
+            self._bind_driver()
         else:
             size = min(2 * (last_level_cache_bytes() or _CPU_FLUSH_LIMIT), _CPU_FLUSH_LIMIT)
         self.flush_bytes = size
@@ -48,8 +61,10 @@ class Stopwatch:
 
     def flush(self) -> None:
         """Push everything out of the cache; on CUDA also give up persisting L2 lines, which a flush leaves alone."""
-        if self._cuda and self._driver is not None:
-            self._driver.cuCtxResetPersistingL2Cache()
+        if self._cuda:
+            self._set_stream(self._stream)
+            if self._reset_persisting is not None:
+                self._reset_persisting()
         self._zero()
 
     def flush_ms(self) -> float:
@@ -64,7 +79,41 @@ class Stopwatch:
     def forbid_persisting_l2(self) -> None:
         """Set the share of L2 that accesses may pin to nothing (CUDA only)."""
         if self._cuda and self._driver is not None:
-            self._driver.cuCtxSetLimit(_PERSISTING_L2_LIMIT, ctypes.c_size_t(0))
+            for code in (
+                self._driver.cuCtxSetLimit(_PERSISTING_L2_LIMIT, ctypes.c_size_t(0)),
+                self._driver.cuCtxResetPersistingL2Cache(),
+            ):
+                if code not in _CANNOT:
+                    raise PlatformError(
+                        Finding.NOT_CHECKABLE,
+                        f"The driver does not let go of persisting L2 lines (CUDA error {code}).",
+                        "Times would depend on what an earlier kernel pinned: look at the driver with `nvidia-smi`.",
+                    )
+
+    def device_state(self) -> dict[str, list[int]]:
+        """What a candidate could set in the driver to the harm of others' times: settings, each with the driver's
+        return code; empty where there is no CUDA driver."""
+        if not self._cuda or self._driver is None:
+            return {}
+        value, window = ctypes.c_size_t(0), ctypes.create_string_buffer(_ATTRIBUTE_BYTES)
+        flags = ctypes.c_uint(0)
+        found = {}
+        for name, limit in (("persisting L2 limit", _PERSISTING_L2_LIMIT), ("L2 fetch limit", _L2_FETCH_LIMIT)):
+            code = self._get_limit(ctypes.byref(value), limit)
+            found[name] = [code, value.value]
+        stream = ctypes.c_void_p(self._stream.cuda_stream)
+        code = self._get_attribute(stream, _ACCESS_POLICY_WINDOW, window)
+        found["access policy window"] = [code, int.from_bytes(window.raw[8:16], "little")]
+        found["context flags"] = [self._get_flags(ctypes.byref(flags)), flags.value]
+        return found
+
+    def _bind_driver(self) -> None:
+        self._driver = ctypes.CDLL("libcuda.so.1") if torch.version.hip is None else None
+        self._reset_persisting = None
+        if self._driver is not None:
+            self._reset_persisting = self._driver.cuCtxResetPersistingL2Cache
+            self._get_limit, self._get_flags = self._driver.cuCtxGetLimit, self._driver.cuCtxGetFlags
+            self._get_attribute = self._driver.cuStreamGetAttribute
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -95,9 +144,9 @@ class Stopwatch:
         for index, (before, after) in enumerate(events):
             result = None  # Frees the last output, so that its memory is there for this call.
             self.flush()
-            self._record(before)
+            self._record(before, self._stream)
             result = call(index)
-            self._record(after)
+            self._record(after, self._stream)
         self._synchronize()
         return [self._elapsed(before, after) for before, after in events], result
 

@@ -12,9 +12,12 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,8 +28,9 @@ from kernelevolve.evaluation.judge import sandbox
 from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
-from kernelevolve.evaluation.judge.intervals import covered
+from kernelevolve.evaluation.judge.integrity import watch
 from kernelevolve.evaluation.judge.protection import Protection
+from kernelevolve.evaluation.judge.recorder import Recorder
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
 from kernelevolve.evaluation.tasks.program import seeded
@@ -160,6 +164,22 @@ def poison(tensor: torch.Tensor) -> None:
         tensor.fill_(torch.iinfo(tensor.dtype).max - 12)
 
 
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Launches of Triton kernels do nothing meanwhile."""
+    from triton.compiler.compiler import CompiledKernel
+    from triton.runtime.jit import JITFunction
+
+    def nothing(*_arguments: Any, **_keywords: Any) -> None:
+        """In place of a launch."""
+
+    with (
+        mock.patch.object(JITFunction, "run", nothing),
+        mock.patch.object(CompiledKernel, "__getitem__", return_value=nothing),
+    ):
+        yield
+
+
 class _Worker:
     """State of one candidate: its entry point, the arenas, the inputs for timing."""
 
@@ -172,7 +192,9 @@ class _Worker:
         self._sets: list[tuple[list[Any], dict[str, Any]]] = []
         self._outputs: list[dict[str, Any]] = []
         self._stopwatch: Stopwatch | None = None
+        self._kept_result: Any = None
         self._perf_counter_ns = time.perf_counter_ns
+        self._device_synchronize = torch.cuda.synchronize
 
     def handle(self, request: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Do one request; the method is named after it."""
@@ -185,6 +207,10 @@ class _Worker:
             "burst": self._burst,
             "wall": self._wall,
             "activity": self._activity,
+            "run_muted": self._run_muted,
+            "integrity": self._integrity,
+            "stock": self._stock,
+            "once": self._once,
             "compile": self._compile,
         }
         return operations[request.pop("do")](descriptors=descriptors, **request)
@@ -202,6 +228,9 @@ class _Worker:
         if self._device != "cpu":
             self._stopwatch = Stopwatch(self._device)
             self._stopwatch.forbid_persisting_l2()
+            self._state_before = self._stopwatch.device_state()
+            self._recorder = Recorder(self._device)
+        self._changed = watch(_Worker, Stopwatch, Recorder, Channel, Arena)
         entry = get_language(self._artifact.language).load(self._artifact, interpret)
         if self._artifact.entry is EntryPoint.MODULE:
             if init is None:
@@ -257,6 +286,22 @@ class _Worker:
         self._synchronize()
         handed = [*_tensors((arguments, keywords)), *extra]
         return {"outputs": self._hand_over(result, handed)}
+
+    def _run_muted(
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """`_run`, on a GPU, with launches of Triton kernels left out; with the driver's records of what ran even so.
+
+        A right answer then shows that the kernels are decoration, unless they ran after all, in a graph say.
+        """
+        reply: dict[str, Any] = {}
+
+        def run() -> None:
+            reply.update(self._run((), inputs, outputs))
+
+        with _muted():
+            records = self._recorder.record(run)
+        return {**reply, "records": records}
 
     def _hand_over(self, result: Any, inputs: list[torch.Tensor]) -> list[dict[str, Any]]:
         """Copy outputs into the arena `outputs`; describe each as it was returned."""
@@ -340,20 +385,67 @@ class _Worker:
         assert self._stopwatch is not None
         return {"times_ms": self._stopwatch.wall_ms(self._timed_call, count)}
 
-    def _activity(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
-        """Names of the device kernels of each of several calls, and the time with one of them running, from torch's
-        profiler (CUPTI or rocprofiler)."""
-        from torch.profiler import ProfilerActivity, profile
+    def _activity(self, descriptors: tuple[int, ...], count: int, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The device work of several calls: on the inputs that are timed, and at last on ones not seen before, whose
+        outputs are handed over."""
+        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
+        fresh = remake(([*arguments, *extra], keywords), torch.clone)
+        calls = [self._recorder.record(partial(self._timed_call, index)) for index in range(count)]
+        self._sets.append(fresh)
+        try:
+            calls.append(self._recorder.record(partial(self._keep_call, len(self._sets) - 1)))
+        finally:
+            self._sets.pop()
+        outputs = self._hand_over(self._kept_result, _tensors(fresh))
+        self._kept_result = None
+        return {"calls": calls, "outputs": outputs}
 
-        calls, busy_ms = [], []
-        for index in range(count):
-            with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
-                self._timed_call(index)
-                self._synchronize()
-            events = [event for event in profiler.events() if event.device_type.name == "CUDA"]
-            calls.append(sorted(event.name for event in events))
-            busy_ms.append(covered((event.time_range.start, event.time_range.end) for event in events) / 1e3)
-        return {"calls": calls, "busy_ms": busy_ms}
+    def _stock(
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Copy one set of inputs out of the arena for the next `once`, and leave nothing of it in the cache."""
+        self._outputs = outputs
+        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
+        self._sets = [remake(([*arguments, *extra], keywords), torch.clone)]
+        self._extra = len(extra)
+        if self._stopwatch is None:
+            self._stopwatch = Stopwatch(self._device)
+        self._kept_result = None
+        self._stopwatch.flush()
+        self._synchronize()
+        return {}
+
+    def _once(self, descriptors: tuple[int, ...], call: bool = True) -> dict[str, Any]:
+        """Call once on what was stocked and hand the outputs over, all before answering: the judge takes the time.
+
+        Without `call` the outputs of the call before are handed over again, which shows what handing over takes. On a
+        GPU the driver's records of the call come along.
+        """
+        reply: dict[str, Any] = {}
+        if call and self._device == "cpu":
+            self._kept_result = self._timed_call(0)
+        elif call:
+            reply["records"] = self._recorder.record(partial(self._keep_call, 0))
+        arguments, keywords = self._sets[0]
+        reply["outputs"] = self._hand_over(self._kept_result, _tensors((arguments, keywords)))
+        return reply
+
+    def _keep_call(self, index: int) -> None:
+        self._kept_result = self._timed_call(index)
+
+    def _integrity(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Functions of the harness that were replaced since the candidate was loaded, settings of the driver that are
+        not what they were."""
+        settings = []
+        if self._device != "cpu":
+            assert self._stopwatch is not None
+            now = self._stopwatch.device_state()
+            settings = [
+                f"{name}: {before[1]} before, {now[name][1]} now (code {now[name][0]})"
+                for name, before in self._state_before.items()
+                if now[name] != before
+            ]
+        return {"changed": self._changed(), "settings": settings}
 
     def _stand_ins(self, inputs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Tensors in the shape of the inputs: what a compile needs to know.
@@ -424,7 +516,7 @@ class _Worker:
 
     def _synchronize(self) -> None:
         if self._device != "cpu":
-            torch.cuda.synchronize()
+            self._device_synchronize()
 
 
 def _returned(value: Any) -> list[Any]:

@@ -425,6 +425,10 @@ def compile_all(
         )
 
     def record_and_compile() -> dict[str, list[Any]]:
+        import torch
+
+        # Threads do not survive a fork: a parallel region of host code on CPU tensors would wait for them for ever.
+        torch.set_num_threads(1)
         launches = record_launches(entry, inputs_args, inputs_kwargs, platform_names[0], all_configs)
         pairs = [(launch, name) for name in platform_names for launch in launches]
         outcomes = iter(in_children([partial(compile_one, *pair) for pair in pairs]))

@@ -126,6 +126,9 @@ def _kernels(nodes: Sequence[ExportNode]) -> list[str]:
         said = "confirmed by a second, fuller verdict" if node.confirmed else "judged once, not confirmed"
         author = f", by {plain(node.node.author)}" if node.node.author else ""
         lines.append(f"{node.node.node_id}: {node.candidate.language}{author}; {said}")
+        audit = node.entry.audit
+        reason = f", {plain(audit.reason)}" if audit is not None and audit.reason else ""
+        lines.append(f"  audit: {'none' if audit is None else audit.outcome.value}{reason}")
         lines.append(f"  source SHA-256 {node.candidate.source_hash}")
         lines.append(f"  receipt {node.verdict.receipt.receipt_hash}")
     return lines

@@ -489,13 +489,13 @@ class Store(Reader):
         raise duplicate
 
     def confirm(self, node_id: str, verdict: Verdict) -> Node:
-        """Keep the second, fuller verdict of a node; a verdict that is not *correct* marks it as refuted."""
+        """Keep the second, fuller verdict of a node; one that is not *correct*, or whose audit says no, refutes it."""
         packed = self._objects.pack(verdict.model_dump_json())
         with self._database.writing() as connection:
             node = read_node(connection, node_id)
             search = read_search(connection, node.search_id, lock=True)
             entry = verdict.of(search.platform)
-            correct = entry.status is Status.CORRECT
+            correct = entry.stands
             values: dict[str, Any] = {"confirmation_object": packed.write(connection), "refuted": not correct}
             if correct:
                 # The paired figure, however wide: a confirmation is what gets reported.

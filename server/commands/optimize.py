@@ -152,7 +152,8 @@ def _live(quiet: bool, options: OptimizeOptions) -> Iterator[Callable[[Event], N
             elif isinstance(event, OrderFailed):
                 console.print(f"      no candidate: {event.order.reason}", style="dim", highlight=False)
             elif isinstance(event, NodeConfirmed):
-                console.print(f"[green]confirmed[/green] step {event.node.step} by a second, fuller verdict")
+                audited = f"; audit: {event.audit.outcome.value}" if event.audit is not None else ""
+                console.print(f"[green]confirmed[/green] step {event.node.step} by a second, fuller verdict{audited}")
             elif isinstance(event, NodeRefuted):
                 console.print(f"[red]refuted[/red] step {event.node.step}: {event.summary}", highlight=False)
             elif isinstance(event, Stopped):

@@ -40,6 +40,7 @@ def run_verify(
     limit_s: float,
     state: Path,
     quiet: bool,
+    audit: bool = False,
 ) -> Verdict:
     """Judge a file; see `JudgeRequest` for the arguments."""
     request = JudgeRequest(
@@ -50,6 +51,7 @@ def run_verify(
         timed_calls=timed_calls,
         baselines=baselines,
         limit_s=limit_s,
+        audit=audit,
     )
     with progress_bar(quiet) as report, Judge(state) as judge:
         return judge.judge(request, report)

@@ -160,3 +160,10 @@ def test_search_leaves_winner_verdict_receipt_and_report(warm_state: Path, tmp_p
     assert json.loads((output / "receipt.json").read_text()) == verdict["receipt"]
     assert "void kernel" in (output / "best.cpp").read_text()
     assert "<html" in (output / "report.html").read_text()
+
+
+def test_audit_that_is_not_possible(verified: Any) -> None:
+    done, verdict = verified(SCALE_CPP, "--audit")
+    assert done.returncode == ExitCode.UNSUPPORTED, done.stderr
+    assert verdict["status"] == "correct"
+    assert verdict["platforms"][0]["audit"]["outcome"] == "not_possible"

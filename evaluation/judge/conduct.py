@@ -1,0 +1,183 @@
+"""Guards over how a candidate got its answer and its time, as the judge applies them. None lets anything pass that it
+could not look at."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from kernelevolve.evaluation.errors import CandidateError
+from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge import check as checking
+from kernelevolve.evaluation.judge import device_activity as activity
+from kernelevolve.evaluation.judge.check import Check, Desk
+from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.oracle import Expected, compare
+from kernelevolve.evaluation.judge.recorder import Recorder
+from kernelevolve.evaluation.judge.task_state import TaskState
+from kernelevolve.evaluation.task import Case, Layout
+from kernelevolve.evaluation.tasks.program import Inputs
+from kernelevolve.evaluation.verdict import Diagnosis
+
+_CALLS = 2
+"""Calls whose device work is looked at on known inputs; one more is made on new ones."""
+
+
+class Conduct:
+    """The guards for one candidate on one device.
+
+    Args:
+        state: the task there.
+        desk: the judge's arenas there.
+        worker: the candidate's process, loaded.
+        limit_s: seconds that one answer of it may take.
+        own_kernels: names of the kernels it brings; None where that cannot be said.
+        mutable: whether all of them are Triton's, whose launches the worker can leave out.
+        notes: where to put what a reader of the verdict should know.
+    """
+
+    def __init__(
+        self,
+        state: TaskState,
+        desk: Desk,
+        worker: WorkerHandle,
+        limit_s: float,
+        own_kernels: frozenset[str] | None,
+        mutable: bool,
+        notes: list[str],
+    ) -> None:
+        self._state = state
+        self._desk = desk
+        self._worker = worker
+        self._limit_s = limit_s
+        self._own = own_kernels
+        self._mutable = mutable
+        self._notes = notes
+
+    def untouched(self) -> Diagnosis | None:
+        """The functions that the worker measures with, and the driver's settings, are those it began with."""
+        reply = self._worker.ask("integrity", self._limit_s)
+        for name, finding, what, advice in (
+            (
+                "changed",
+                Finding.HARNESS_CHANGED,
+                "functions that others measure with",
+                "Replace no function of others.",
+            ),
+            (
+                "settings",
+                Finding.DEVICE_STATE_CHANGED,
+                "settings of the driver and left them so",
+                "Put a setting that the candidate needs back before the call returns.",
+            ),
+        ):
+            found = reply.get(name)
+            if not isinstance(found, list):
+                raise CandidateError(Finding.RESULT_FORGED, f"The worker answered {str(found)[:80]} for a list.")
+            if found:
+                shown = ", ".join(str(entry)[:120] for entry in found[:6])
+                return Diagnosis(finding=finding, summary=f"The candidate changed {what}: {shown}.", advice=advice)
+        return None
+
+    def device_work(self, case: Case, dtype: str, claim_ms: float, reference: Callable[[], Any]) -> Diagnosis | None:
+        """On a GPU: every call runs kernels, its own and always the same, within the call, for no longer than it says.
+
+        Args:
+            case: the case that was timed.
+            dtype: its dtype.
+            claim_ms: device time of a call, milliseconds.
+            reference: one call of the reference on that case.
+        """
+        theirs = self._reference_work(case, dtype, reference)
+        if isinstance(theirs, Diagnosis):
+            return theirs
+        what = Check(case, dtype, trial=("activity", secrets.token_hex(8)))
+        inputs, expected = self._state.inputs_and_expected(case, dtype, what.trial)
+        reply, got = self._ask(what, inputs, expected, "activity", count=_CALLS)
+        records = reply.get("calls")
+        if not isinstance(records, list) or len(records) != _CALLS + 1:
+            raise CandidateError(
+                Finding.RESULT_FORGED, f"The worker answered {str(records)[:80]} for records of calls."
+            )
+        calls = [activity.dissect(entry) for entry in records]
+        found = (
+            activity.launches_nothing(calls)
+            or activity.outlives_its_call(calls)
+            or activity.kernels_change(calls)
+            or activity.busier_than_claimed(calls, claim_ms)
+        )
+        if found is None and got is not None:
+            found = got.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING})
+        if found is not None or self._own is None:
+            return found
+        note = activity.borrowing_note(calls[0], self._own)
+        if note:
+            self._notes.append(f"{case.name if not case.hidden else 'a hidden case'}: {note}")
+        return activity.borrows(calls, self._own, theirs)
+
+    def _ask(
+        self, what: Check, inputs: Inputs, expected: Expected, do: str, **more: Any
+    ) -> tuple[dict[str, Any], Diagnosis | None]:
+        """Have the worker do something with inputs that gives outputs: its reply, and what is wrong with them."""
+        placed = checking.lay_out(
+            self._state, self._desk, self._worker, inputs, what.dtype, Layout.CONTIGUOUS, self._limit_s
+        )
+        arena = checking.outputs_arena(self._desk, self._worker, expected, self._limit_s)
+        torch.cuda.synchronize()
+        reply = self._worker.ask(do, self._limit_s, inputs=placed.description, **more)
+        got = checking.read_outputs(reply.get("outputs"), expected, arena, self._state.device, what.where())
+        if isinstance(got, Diagnosis):
+            return reply, got
+        return reply, compare(expected, got, self._state.task.tolerances, what.where())
+
+    def _reference_work(self, case: Case, dtype: str, reference: Callable[[], Any]) -> list[str] | Diagnosis:
+        """What the reference runs on the device. Looking at it also shows that this machine lets anybody look."""
+        known = self._state.reference_kernels
+        if (case.name, dtype) not in known:
+            try:
+                known[case.name, dtype] = activity.dissect(Recorder(self._state.device).record(reference)).names
+            except (CandidateError, RuntimeError) as error:
+                return Diagnosis(
+                    finding=Finding.NOT_CHECKABLE,
+                    summary=f"This machine does not let the judge see what runs on the GPU: {error}",
+                    advice="End other profilers, and let users read performance counters; `--timed-calls 0` leaves "
+                    "timing out.",
+                )
+        return known[case.name, dtype]
+
+    def kernels_matter(self, case: Case, dtype: str) -> Diagnosis | None:
+        """On a GPU: without its Triton kernels a candidate must not be right, they would be decoration.
+
+        Nothing is said of a task that accepts wrong answers, which a candidate may give by leaving everything out.
+        """
+        if (
+            self._state.device == "cpu"
+            or not self._mutable
+            or not self._own
+            or (self._state.self_test is not None and self._state.self_test.weak)
+        ):
+            return None
+        what = Check(case, dtype, trial=("mute", secrets.token_hex(8)))
+        inputs, expected = self._state.inputs_and_expected(case, dtype, what.trial)
+        if not any(tensor.numel() for tensor in expected.outputs):
+            return None
+        try:
+            form = checking.output_form(expected)
+            reply, wrong = self._ask(what, inputs, expected, "run_muted", outputs=form)
+        except CandidateError as error:
+            if error.finding in (Finding.TIME_LIMIT, Finding.PROCESS_DIED, Finding.RESULT_FORGED):
+                raise
+            return None  # It can't do without them.
+        if wrong is not None:
+            return None
+        if any(activity.is_own(name, self._own) for name in activity.dissect(reply.get("records")).names):
+            self._notes.append("whether the candidate's kernels matter was not tried: a graph launches them")
+            return None
+        return Diagnosis(
+            finding=Finding.BORROWED_KERNELS,
+            summary="The answer is right even when the candidate's kernels are not run: something else computes it.",
+            advice="Let kernels of the candidate's own do the work; leave no other way to the answer in it.",
+        )

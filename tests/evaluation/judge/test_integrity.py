@@ -1,0 +1,50 @@
+"""Replaced functions are named, and only those."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from kernelevolve.evaluation.judge.integrity import watch
+
+
+class Measures:
+    def now(self) -> int:
+        return time.perf_counter_ns()
+
+
+def test_nothing_was_replaced() -> None:
+    changed = watch(Measures)
+    torch.empty(3).clone().fill_(1)
+    assert changed() == []
+
+
+def test_replaced_functions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = watch(Measures)
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: 0)
+    monkeypatch.setattr(Measures, "now", lambda self: 0)
+    monkeypatch.setattr(torch.cuda.Event, "elapsed_time", lambda self, other: 1e-6)
+    assert set(changed()) == {"time.perf_counter_ns", "Measures.now", "torch.cuda.Event.elapsed_time"}
+
+
+def test_replaced_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = watch(Measures)
+
+    def now(self: object) -> int:
+        return 0
+
+    monkeypatch.setattr(Measures.now, "__code__", now.__code__)
+    assert changed() == ["Measures.now"]
+
+
+def test_importing_a_compiler_replaces_nothing() -> None:
+    script = (
+        "from kernelevolve.evaluation.judge.integrity import watch\nimport torch\nchanged = watch()\n"
+        "import torch._dynamo\nimport triton\n"
+        "torch.compile(lambda x: x + 1, backend='eager')(torch.ones(3))\nassert changed() == [], changed()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

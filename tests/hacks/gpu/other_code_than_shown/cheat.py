@@ -1,0 +1,32 @@
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def scale(x_ptr, y_ptr, count, BLOCK: tl.constexpr):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    tl.store(y_ptr + index, 2.0 * tl.load(x_ptr + index, mask=inside) + 1.0, mask=inside)
+
+
+def work(x, y):
+    scale[(triton.cdiv(x.numel(), 1024),)](x, y, x.numel(), BLOCK=1024)
+    return y
+
+
+@triton.jit
+def stale(x_ptr, y_ptr, count, BLOCK: tl.constexpr):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count * 3 // 4
+    tl.store(y_ptr + index, 2.0 * tl.load(x_ptr + index, mask=inside) + 1.0, mask=inside)
+
+
+calls = [0]
+
+
+def kernel(x):
+    calls[0] += 1
+    if calls[0] == 25:
+        scale.run = stale.run
+    return work(x, torch.empty_like(x))

@@ -1,0 +1,14 @@
+__global__ void scale(const float* x, float* y, long count) {
+  long at = blockIdx.x * 256L + threadIdx.x;
+  if (at < count) y[at] = 2.0f * x[at] + 1.0f;
+}
+
+void kernel(TensorView x, TensorView y) {
+  static cudaStream_t side = [] {
+    cudaStream_t made;
+    cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking);
+    return made;
+  }();
+  scale<<<(x.numel() + 255) / 256, 256, 0, side>>>(
+      static_cast<const float*>(x.data_ptr()), static_cast<float*>(y.data_ptr()), x.numel());
+}
