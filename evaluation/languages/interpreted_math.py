@@ -1,8 +1,4 @@
-"""What Triton's interpreter lacks: libdevice's mathematics, and scalars that are tensors as in a compiled kernel.
-
-Without the first, `libdevice.tanh` is a stub that returns None; without the second, a float argument stays a Python
-number, without `.to` and in double precision. Either way an honest kernel would be refused.
-"""
+"""libdevice's mathematics for Triton's interpreter, where its functions are stubs that return None."""
 
 from __future__ import annotations
 
@@ -31,31 +27,11 @@ _OTHER_NAME = {
 _MODULES = ("triton.language.extra.libdevice", "triton.language.extra.cuda.libdevice")
 
 
-def install() -> None:
-    """Complete the interpreter of the Triton that is imported now. Doing it twice is harmless."""
+def complete_libdevice() -> None:
+    """Give the functions of libdevice a meaning, in the Triton that is imported now. Doing it twice is harmless."""
     for name in _MODULES:
         if importlib.util.find_spec(name) is not None:
             _complete(importlib.import_module(name))
-    from triton.runtime import interpreter
-
-    if not hasattr(interpreter._implicit_cvt, "converts_floats"):
-        interpreter._implicit_cvt = _converting(interpreter._implicit_cvt)
-
-
-def _converting(plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`_implicit_cvt` that also makes a float what a compiled kernel gets for it: a tensor of fp32."""
-    import numpy as np
-    import triton.language as tl
-    from triton.runtime.interpreter import TensorHandle
-
-    def convert(argument: Any) -> Any:
-        if isinstance(argument, float):
-            with np.errstate(over="ignore"):
-                return tl.tensor(TensorHandle(np.array([argument], dtype=np.float32), tl.float32), tl.float32)
-        return plain(argument)
-
-    convert.converts_floats = True  # type: ignore[attr-defined]
-    return convert
 
 
 def _complete(libdevice: Any) -> None:

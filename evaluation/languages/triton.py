@@ -129,9 +129,9 @@ def select_interpreter(interpret: bool) -> None:
                 del sys.modules[name]
     importlib.import_module("triton.language")
     if interpret:
-        from kernelevolve.evaluation.languages.interpreted_math import install
+        from kernelevolve.evaluation.languages.interpreter_gaps import mend_interpreter
 
-        install()
+        mend_interpreter()
         _tune_without_benchmarks()
 
 
