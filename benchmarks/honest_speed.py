@@ -77,15 +77,13 @@ def {entry}(x):
     loop[(triton.cdiv(x.numel(), 1024),)](x, y, x.numel(), {iterations}, BLOCK=1024)
     return y
 """
-TRITON_TASK = (
-    """
+TRITON_TASK = """
 CASES = {"only": {"count": 1 << 22}}
 LAYOUTS = ("contiguous",)
 
 def make_inputs(case):
     return (torch.randn(case.count),)
 """
-)
 
 
 def source(platform: str, iterations: int, entry: str = "kernel") -> str:

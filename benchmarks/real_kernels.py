@@ -20,13 +20,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from third_party import flaggems, liger
+from third_party.kernel import Kernel
+
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.judge.client import Judge
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.verdict import Verdict
-from third_party import flaggems, liger
-from third_party.kernel import Kernel
 
 PACKAGES = {"liger": ("liger_kernel", "liger-kernel", liger), "flaggems": ("flag_gems", "flag-gems", flaggems)}
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from third_party.kernel import HALF, Kernel
 
-PREAMBLE = '''
+PREAMBLE = """
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
 import tempfile
-import textwrap
 import types
 
 os.environ.setdefault("GEMS_VENDOR", "nvidia")
@@ -29,24 +29,13 @@ gems.device, gems.vendor_name = "cuda", "nvidia"
 gems.runtime = importlib.import_module("flag_gems.runtime")
 if os.environ.get("TRITON_INTERPRET"):
     # The launch cache and the tuner look into compiled kernels, of which the interpreter has none.
-    from triton.runtime import autotuner, interpreter
+    from triton.runtime import autotuner
     entries = importlib.import_module("flag_gems.utils.libentry")
     entries.libentry = sys.modules["flag_gems.utils"].libentry = lambda: lambda function: function
     def first_only(configs, key, **ignored):
         return autotuner.autotune(configs=configs, key=key)
     entries.libtuner = sys.modules["flag_gems.utils"].libtuner = first_only
-    importlib.import_module("flag_gems.utils.pointwise_dynamic")
-    sys.modules["flag_gems.utils.pointwise_dynamic"].JITFunction = interpreter.InterpretedFunction
-    sys.modules["flag_gems.utils.pointwise_dynamic"].StridedBuffer = (
-        lambda base, shape=None, strides=None, dtype=None, offset=0: base.as_strided(shape, strides)
-    )
-    interpreter.InterpretedFunction.cache_key = property(lambda function: str(abs(hash(function.fn.__code__))))
-    def text(function):
-        lines = textwrap.dedent(inspect.getsource(function.fn))
-        return lines[lines.index("def ") :]
-    interpreter.InterpretedFunction.src = property(text)
-    interpreter.InterpretedFunction.__globals__ = property(lambda function: function.fn.__globals__)
-'''
+"""
 _X = {"x": "torch.randn(case.rows, case.cols)"}
 _POSITIVE = {"x": "torch.rand(case.rows, case.cols) + 0.01"}
 _XY = {**_X, "y": "torch.randn(case.rows, case.cols)"}
@@ -142,7 +131,7 @@ _REDUCTIONS = (
     _gems("vector_norm", "vector_norm(x, 2, [-1])", "torch.linalg.vector_norm(x, 2, [-1])", gpu=_SUMS),
     _gems("cumsum", "cumsum(x, 1)", "x.cumsum(1)", gpu=_SUMS),
     _gems("all_dim", "all_dim(x > -3, -1)", "(x > -3).all(-1)", "ops.all", gpu=_SUMS),
-    _gems("mse_loss", "mse_loss(x, y)", "F.mse_loss(x, y)", inputs=_XY, gpu=_SUMS),
+    _gems("mse_loss", "mse_loss(x, y)", "F.mse_loss(x, y)", inputs=_XY, gpu=_SUMS, interpreted=False),
     _gems("dot", "dot(x.reshape(-1), y.reshape(-1))", "torch.dot(x.reshape(-1), y.reshape(-1))", inputs=_XY, gpu=_SUMS,
           dtypes=("float32",)),
 )  # fmt: skip
@@ -153,7 +142,7 @@ _MOVES = (
           inputs={**_X, "y": "torch.randint(0, case.rows, (case.rows,))"}),
     _gems("gather", "gather(x, 1, y)", "x.gather(1, y)",
           inputs={**_X, "y": "torch.randint(0, case.cols, (case.rows, case.cols))"}),
-    _gems("flip", "flip(x, [1])", "x.flip([1])"),
+    _gems("flip", "flip(x, [1])", "x.flip([1])", interpreted=False),
     _gems("triu", "triu(x)", "x.triu()"),
     _gems("tile", "tile(x, (2, 3))", "x.tile((2, 3))", gpu=_SUMS),
     _gems("topk", "topk(x, 3)[0]", "x.topk(3).values", gpu=_SUMS, dtypes=("float32",),
@@ -175,9 +164,11 @@ _PRODUCTS = (
     _gems("mv", "mv(x, y)", "x @ y", inputs={**_X, "y": "torch.randn(case.cols)"}, gpu=_SUMS, dtypes=HALF),
     _gems("attention", "scaled_dot_product_attention(q, k, v)", "F.scaled_dot_product_attention(q, k, v)",
           "ops.attention",
-          inputs={name: "torch.randn(2, 4, case.length, 64)" for name in "qkv"},
+          inputs=dict.fromkeys("qkv", "torch.randn(2, 4, case.length, 64)"),
           gpu=({"length": 512}, {"length": 128}), cpu=({"length": 32},), dtypes=("float16", "bfloat16"),
           options="SPECIAL_VALUES = False\nLAYOUTS = ('contiguous', 'offset')",
           why="attention over NaN keys is not specified", interpreted=False),
 )  # fmt: skip
-KERNELS = (*_ELEMENTWISE, *_ROWWISE, *_REDUCTIONS, *_MOVES, *_PRODUCTS)
+# Their code is generated for compiled kernels.
+_COMPILED_ONLY = tuple(replace(kernel, interpreted=False) for kernel in _ELEMENTWISE)
+KERNELS = (*_COMPILED_ONLY, *_ROWWISE, *_REDUCTIONS, *_MOVES, *_PRODUCTS)

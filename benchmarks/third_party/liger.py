@@ -142,7 +142,8 @@ def jsd(p, q):
                    "q": "torch.randn(case.rows, case.cols).softmax(-1)"},
            options=NO_SPECIAL, dtypes=("float32",), why="probabilities lie in [0, 1], so special values are none"),
     _liger("rope", "rope", "LigerRopeFunction",
-           "(Function.apply(q.clone(), k.clone(), *(torch.cat((part, part), -1) for part in (angles.cos(), angles.sin()))))",
+           "(Function.apply(q.clone(), k.clone(), *(torch.cat((part, part), -1) "
+           "for part in (angles.cos(), angles.sin()))))",
            "(rotate(q, angles), rotate(k, angles))", inputs=_ROPE_INPUTS, gpu=_GPU_ROPE, cpu=_CPU_ROPE,
            options=_ROTATE, dtypes=("float32",)),
     _liger("llama4_rope", "llama4_rope", "LigerLlama4RopeFunction",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,13 @@ _MIN_ROUNDS = 6
 _MAX_ROUNDS = 30
 _BUSY_SLACK_MS = 0.01
 """How much longer the kernels of a call may run under the profiler than the events around it say."""
+_DISTURBED = 1.2
+"""How much longer a call of the baseline must take on average than in the median for the machine to count as busy."""
+_TOO_BUSY = Diagnosis(
+    finding=Finding.DEVICE_BUSY,
+    summary="Other processes keep the machine so busy that the candidate's times cannot be checked.",
+    advice="Judge it again when the machine is quieter. The candidate is not to blame.",
+)
 _LATE_CONFIDENCE = 0.99
 """Coverage asked for once rounds were added."""
 
@@ -200,7 +208,8 @@ class Execution:
         known = state.baseline_ms
         for name, call in baselines.items():
             if (case.name, dtype, name) not in known:
-                known[case.name, dtype, name] = estimate_ms(call, watch)
+                with torch.no_grad():
+                    known[case.name, dtype, name] = estimate_ms(call, watch)
         slowest = max(_claimed(first, "first_ms"), *(known[case.name, dtype, name] for name in baselines))
         budget_s = self._request.timing_budget_s / len(state.task.timed_cases)
         calls, rounds = self._plan_rounds(slowest + watch.flush_ms(), budget_s)
@@ -230,6 +239,10 @@ class Execution:
             name = case.name if not case.hidden else "a hidden case"
             self._outcome.notes.append(f"{name} was timed twice: the machine slowed down while it was timed")
             return self._time_case(case, dtype, again=True)
+        first = self._request.baselines[0]
+        if not fits and self._disturbed(baselines[first], median(_per_round(samples[first]))):
+            self._outcome.refuse(_TOO_BUSY)
+            return False
         if not fits:
             self._refuse_clock(
                 f"{claim_ms:.4g} ms by the clock in its process, but {seen_ms:.4g} ms as seen from outside"
@@ -257,20 +270,18 @@ class Execution:
             self._progress("compiling the baseline", 0.4)
         function = self._state.reference(dtype) if name == "eager" else self._state.compiled(dtype)
 
-        def call(index: int) -> Any:
-            chosen = sets[index % len(sets)]
-            with torch.no_grad():
-                return function(*chosen.args, **chosen.kwargs)
-
-        return call
+        calls = [partial(function, *chosen.args, **chosen.kwargs) for chosen in sets]
+        return lambda index: calls[index % len(calls)]()
 
     @staticmethod
     def _time_baseline(
         call: Callable[[int], Any], watch: Stopwatch, calls: int, slowest_ms: float, into: list[list[float]]
     ) -> None:
-        if slowest_ms < 50 or not into:
-            call(0)
-        times, _last = watch.time_calls(call, calls)
+        # As in the worker: around all calls, so that entering it is not timed.
+        with torch.no_grad():
+            if slowest_ms < 50 or not into:
+                call(0)
+            times, _last = watch.time_calls(call, calls)
         into.append(times)
 
     def _speed(self, samples: dict[str, list[list[float]]], baseline: str) -> Speed:
@@ -302,6 +313,21 @@ class Execution:
         with them are worth anything, and it is timed once more."""
         again = self._worker.ask("time", self._request.limit_s, count=3, keep=False)
         return median(_claimed_times(again, 3)) > 1.3 * claim_ms
+
+    def _disturbed(self, baseline: Callable[[int], Any], usual_ms: float) -> bool:
+        """Whether other processes keep even the judge's own baseline from its usual time. Then the clock outside says
+        nothing about the candidate, who is neither believed nor blamed."""
+        count = max(2, min(2000, int(60 / max(usual_ms, 1e-3))))
+        seen = []
+        for _ in range(3):
+            began = time.perf_counter()
+            with torch.no_grad():
+                for index in range(count):
+                    baseline(index)
+                if self._kind == "cuda":
+                    torch.cuda.synchronize()
+            seen.append((time.perf_counter() - began) * 1e3 / count)
+        return median(seen) > _DISTURBED * usual_ms
 
     def _refuse_clock(self, times: str) -> None:
         self._outcome.refuse(
