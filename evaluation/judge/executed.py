@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from kernelevolve.evaluation.judge.check import Check, Desk
 from kernelevolve.evaluation.judge.conduct import Conduct
 from kernelevolve.evaluation.judge.handle import WorkerHandle
 from kernelevolve.evaluation.judge.oracle import compare
+from kernelevolve.evaluation.judge.outside_clock import seen_from_outside
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.roofline import SLACK, floor_ms
 from kernelevolve.evaluation.judge.statistics import CONFIDENCE, median, paired_interval
@@ -39,9 +41,16 @@ _MIN_ROUNDS = 6
 _MAX_ROUNDS = 30
 _ALONE_ROUNDS = 3
 """Rounds of the baseline once the candidate is gone."""
-_DISTURBED = 0.15
+_HELD_BACK = 0.15
 """How much slower, relatively, the baseline may have been beside the candidate."""
-_DISTURBED_SLACK_MS = 0.005
+_HELD_BACK_SLACK_MS = 0.005
+_DISTURBED = 1.2
+"""How much longer a call of the baseline must take on average than in the median for the machine to count as busy."""
+_TOO_BUSY = Diagnosis(
+    finding=Finding.DEVICE_BUSY,
+    summary="Other processes keep the machine so busy that the candidate's times cannot be checked.",
+    advice="Judge it again when the machine is quieter. The candidate is not to blame.",
+)
 _LATE_CONFIDENCE = 0.99
 """Coverage asked for once rounds were added."""
 
@@ -197,7 +206,7 @@ class Execution:
             chosen = [timing for timing in self._outcome.timings if timing.baseline == baseline]
             self._outcome.speeds.append(SpeedSummary.of(chosen, MARGIN[self._kind]))
 
-    def _time_case(self, case: Case, dtype: str) -> bool:
+    def _time_case(self, case: Case, dtype: str, again: bool = False) -> bool:
         state, worker, limit = self._state, self._worker, self._request.limit_s
         inputs, expected = state.inputs_and_expected(case, dtype, "timed")
         placed = checking.lay_out(state, self._desk, worker, inputs, dtype, Layout.CONTIGUOUS, limit)
@@ -213,7 +222,8 @@ class Execution:
         known = state.baseline_ms
         for name, call in baselines.items():
             if (case.name, dtype, name) not in known:
-                known[case.name, dtype, name] = estimate_ms(call, watch)
+                with torch.no_grad():
+                    known[case.name, dtype, name] = estimate_ms(call, watch)
         slowest = max(_claimed(first, "first_ms"), *(known[case.name, dtype, name] for name in baselines))
         budget_s = self._request.timing_budget_s / len(state.task.timed_cases)
         calls, rounds = self._plan_rounds(slowest + watch.flush_ms(), budget_s)
@@ -238,7 +248,19 @@ class Execution:
             if undecided and self._speed(samples, self._request.baselines[0]) is Speed.INCONCLUSIVE:
                 rounds += 2
         claim_ms = median(_per_round(samples["candidate"]))
-        if not self._clocks_agree(claim_ms):
+        fits, seen_ms = seen_from_outside(self._burst, claim_ms, self._kind)
+        if not fits and not again and self._machine_slowed(claim_ms):
+            name = case.name if not case.hidden else "a hidden case"
+            self._outcome.notes.append(f"{name} was timed twice: the machine slowed down while it was timed")
+            return self._time_case(case, dtype, again=True)
+        first = self._request.baselines[0]
+        if not fits and self._disturbed(baselines[first], median(_per_round(samples[first]))):
+            self._outcome.refuse(_TOO_BUSY)
+            return False
+        if not fits:
+            self._refuse_clock(
+                f"{claim_ms:.4g} ms by the clock in its process, but {seen_ms:.4g} ms as seen from outside"
+            )
             return False
         if self._kind == "cuda":
             eager = self._baseline("eager", dtype, sets)
@@ -267,20 +289,18 @@ class Execution:
             self._progress("compiling the baseline", 0.4)
         function = self._state.reference(dtype) if name == "eager" else self._state.compiled(dtype)
 
-        def call(index: int) -> Any:
-            chosen = sets[index % len(sets)]
-            with torch.no_grad():
-                return function(*chosen.args, **chosen.kwargs)
-
-        return call
+        calls = [partial(function, *chosen.args, **chosen.kwargs) for chosen in sets]
+        return lambda index: calls[index % len(calls)]()
 
     @staticmethod
     def _time_baseline(
         call: Callable[[int], Any], watch: Stopwatch, calls: int, slowest_ms: float, into: list[list[float]]
     ) -> None:
-        if slowest_ms < 50 or not into:
-            call(0)
-        times, _last = watch.time_calls(call, calls)
+        # As in the worker: around all calls, so that entering it is not timed.
+        with torch.no_grad():
+            if slowest_ms < 50 or not into:
+                call(0)
+            times, _last = watch.time_calls(call, calls)
         into.append(times)
 
     def _speed(self, samples: dict[str, list[list[float]]], baseline: str) -> Speed:
@@ -307,26 +327,26 @@ class Execution:
             diagnosis.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING, "advice": " ".join(advice.split())})
         )
 
-    def _clocks_agree(self, claim_ms: float) -> bool:
-        """Compare what the worker claims with this process's own clock around whole bursts of calls.
+    def _machine_slowed(self, claim_ms: float) -> bool:
+        """Whether the worker, asked again, takes much longer than it did: then neither its times nor a disagreement
+        with them are worth anything, and it is timed once more."""
+        again = self._worker.ask("time", self._request.limit_s, count=3, keep=False)
+        return median(_claimed_times(again, 3)) > 1.3 * claim_ms
 
-        The slope between a short and a long burst is the time of one call as seen from outside, launch included. When
-        it looks too long, the worker is asked for its times again: the machine may have become busy since.
-        """
-        long = max(4, min(2000, int(60 / max(claim_ms, 0.001))))
-        short = max(1, long // 4)
-        slack_ms = 0.2 if self._kind == "cuda" else 0.05
+    def _disturbed(self, baseline: Callable[[int], Any], usual_ms: float) -> bool:
+        """Whether other processes keep even the judge's own baseline from its usual time. Then the clock outside says
+        nothing about the candidate, who is neither believed nor blamed."""
+        count = max(2, min(2000, int(60 / max(usual_ms, 1e-3))))
         seen = []
-        for _ in range(4):
-            seen.append((self._burst(long) - self._burst(short)) / (long - short))
-            if seen[-1] <= 1.5 * claim_ms + slack_ms:
-                return True
-            again = self._worker.ask("time", self._request.limit_s, count=3, keep=False)
-            claim_ms = max(claim_ms, median(_claimed_times(again, 3)))
-        self._refuse_clock(
-            f"{claim_ms:.4g} ms by the clock in its process, but {min(seen):.4g} ms as seen from outside"
-        )
-        return False
+        for _ in range(3):
+            began = time.perf_counter()
+            with torch.no_grad():
+                for index in range(count):
+                    baseline(index)
+                if self._kind == "cuda":
+                    torch.cuda.synchronize()
+            seen.append((time.perf_counter() - began) * 1e3 / count)
+        return median(seen) > _DISTURBED * usual_ms
 
     def _refuse_clock(self, times: str) -> None:
         self._outcome.refuse(
@@ -357,8 +377,8 @@ class Execution:
             self._time_baseline(call, watch, calls, slowest, rounds)
         self._last = None
         alone_ms = min(_per_round(rounds))
-        bound_ms = max(_per_round(rounds)) * (1 + _DISTURBED)
-        if beside_ms > bound_ms + _DISTURBED_SLACK_MS:
+        bound_ms = max(_per_round(rounds)) * (1 + _HELD_BACK)
+        if beside_ms > bound_ms + _HELD_BACK_SLACK_MS:
             self._outcome.refuse(
                 Diagnosis(
                     finding=Finding.BASELINE_DISTURBED,

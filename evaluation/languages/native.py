@@ -233,10 +233,13 @@ class NativeLanguage(Language):
         import torch
         import tvm_ffi
 
-        function = tvm_ffi.load_module(str(artifact.library)).kernel
+        function, tensor = tvm_ffi.load_module(str(artifact.library)).kernel, torch.Tensor
 
         def kernel(*values: Any) -> None:
-            if all(not isinstance(value, torch.Tensor) or value.is_contiguous() for value in values):
+            for value in values:
+                if isinstance(value, tensor) and not value.is_contiguous():
+                    break
+            else:
                 function(*values)
                 return
             dense = [value.contiguous() if isinstance(value, torch.Tensor) else value for value in values]

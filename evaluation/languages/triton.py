@@ -129,6 +129,9 @@ def select_interpreter(interpret: bool) -> None:
                 del sys.modules[name]
     importlib.import_module("triton.language")
     if interpret:
+        from kernelevolve.evaluation.languages.interpreter_gaps import mend_interpreter
+
+        mend_interpreter()
         _tune_without_benchmarks()
 
 
@@ -171,7 +174,13 @@ def standing_in(entry: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(entry)
     def call(*args: Any, **kwargs: Any) -> Any:
         with stand_in():
-            return entry(*args, **kwargs)
+            try:
+                return entry(*args, **kwargs)
+            except Exception as error:
+                # The interpreter wraps what a kernel raises; what it cannot run is no fault of the candidate.
+                if isinstance(error.__cause__, CandidateError):
+                    raise error.__cause__ from None
+                raise
 
     return call
 
