@@ -399,12 +399,10 @@ class _Worker:
         outputs are handed over."""
         arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
         fresh = remake(([*arguments, *extra], keywords), torch.clone)
+        split = len(arguments)
+        unseen = self._bind(fresh[0][:split], fresh[1], fresh[0][split:])
         calls = [self._recorder.record(partial(self._timed_call, index)) for index in range(count)]
-        self._sets.append(fresh)
-        try:
-            calls.append(self._recorder.record(partial(self._keep_call, len(self._sets) - 1)))
-        finally:
-            self._sets.pop()
+        calls.append(self._recorder.record(partial(self._keep, unseen)))
         outputs = self._hand_over(self._kept_result, _tensors(fresh))
         self._kept_result = None
         return {"calls": calls, "outputs": outputs}
@@ -415,8 +413,10 @@ class _Worker:
         """Copy one set of inputs out of the arena for the next `once`, and leave nothing of it in the cache."""
         self._outputs = outputs
         arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        self._sets = [remake(([*arguments, *extra], keywords), torch.clone)]
-        self._extra = len(extra)
+        split = len(arguments)
+        mine, words = remake(([*arguments, *extra], keywords), torch.clone)
+        self._sets = [(mine, words)]
+        self._calls = [self._bind(mine[:split], words, mine[split:])]
         if self._stopwatch is None:
             self._stopwatch = Stopwatch(self._device)
         self._kept_result = None
@@ -434,13 +434,13 @@ class _Worker:
         if call and self._device == "cpu":
             self._kept_result = self._timed_call(0)
         elif call:
-            reply["records"] = self._recorder.record(partial(self._keep_call, 0))
+            reply["records"] = self._recorder.record(partial(self._keep, self._calls[0]))
         arguments, keywords = self._sets[0]
         reply["outputs"] = self._hand_over(self._kept_result, _tensors((arguments, keywords)))
         return reply
 
-    def _keep_call(self, index: int) -> None:
-        self._kept_result = self._timed_call(index)
+    def _keep(self, call: Callable[[], Any]) -> None:
+        self._kept_result = call()
 
     def _integrity(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Functions of the harness that were replaced since the candidate was loaded, settings of the driver that are
