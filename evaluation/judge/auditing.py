@@ -35,11 +35,11 @@ RESOLUTION_MS = {"cpu": 0.2, "cuda": 0.002}
 _ROUNDS = 10
 _MIN_ROUNDS = 6
 """Fewest rounds whose whole range covers the median with 95 %."""
-_BUDGET_S = 15.0
+_BUDGET_S = 8.0
 """Seconds for a case, most of which the oracle takes; the fewest rounds are made even so."""
 _ATTEMPTS = 2
 """How often speed is looked at before a candidate is called slower than stated: other processes come and go."""
-_WARM_UP = 2
+_WARM_UP = 1
 _HAND_OVER_SLACK_MS = 0.5
 METHOD = {
     "cpu": "the judge's own clock around single calls in a fresh process, handing over of the outputs included, less "
