@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from kernelevolve.evaluation.audit import AuditOutcome
 from kernelevolve.evaluation.finding import Status
-from kernelevolve.evaluation.verdict import Verdict
+
+if TYPE_CHECKING:
+    from kernelevolve.evaluation.verdict import Verdict
 
 
 class ExitCode(IntEnum):
@@ -40,6 +42,9 @@ def exit_code_of(status: Status) -> ExitCode:
 
 def exit_code_of_verdict(verdict: Verdict) -> ExitCode:
     """Exit code of a verdict, with what its audits say where it is correct."""
+    # Here, because `kernelevolve --help` needs no contracts.
+    from kernelevolve.evaluation.audit import AuditOutcome
+
     audits = [entry.audit.outcome for entry in verdict.platforms if entry.audit is not None]
     if verdict.status is Status.CORRECT and AuditOutcome.NOT_CONFIRMED in audits:
         return ExitCode.REFUSED

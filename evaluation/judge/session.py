@@ -530,16 +530,21 @@ class Session:
         assert prepared.language is not None
         tell("auditing", 0.97)
         with prepared.phase("audit"):
-            worker = self._workers.take(device)
+            worker: WorkerHandle | None = None
             try:
+                worker = self._workers.take(device)
                 artifact = prepared.language.build(request.candidate, platform, worker.scratch, _BUILD_LIMIT_S)
                 artifact = _within_reach(artifact, worker.scratch)
                 self._load(worker, artifact, state, request.limit_s, interpret=False)
                 outcome.audit = Auditor(state, self._desk(device), worker, request).audit(outcome.timings)
             except CandidateError as error:
                 outcome.audit = Audit(outcome=AuditOutcome.NOT_CONFIRMED, reason=error.summary)
+            except KernelEvolveError as error:
+                # Not the candidate's fault: the verdict stands, without an audit.
+                outcome.audit = Audit(outcome=AuditOutcome.NOT_POSSIBLE, reason=error.summary)
             finally:
-                worker.close()
+                if worker is not None:
+                    worker.close()
         outcome.phases_ms["audit"] = prepared.phases_ms["audit"]
 
     def _desk(self, device: str) -> Desk:

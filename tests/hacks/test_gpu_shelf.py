@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from operator import attrgetter
+
 import pytest
 
 from kernelevolve.evaluation.candidate import Candidate
@@ -23,6 +26,8 @@ def test_hack_is_whole(hack: Hack) -> None:
     assert hack.rows
     assert all(1 <= row <= 36 for row in hack.rows)
     assert hack.refused_as
+    module, _dot, guard = hack.caught_by.partition(".")
+    assert attrgetter(guard)(importlib.import_module(f"kernelevolve.evaluation.judge.{module}"))
     cheat, honest = (Candidate.from_file(path, hack.language) for path in (hack.cheat, hack.honest))
     assert cheat.source != honest.source
     for candidate in (cheat, honest):

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kernelevolve.evaluation.errors import KernelEvolveError
+from kernelevolve.evaluation.errors import KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.judge.client import Judge
 from kernelevolve.evaluation.judge.request import JudgeRequest
@@ -95,7 +95,11 @@ def main() -> int:
         for hack in chosen:
             print(f"{hack.name:26} {','.join(map(str, hack.rows)):>6}  {hack.language:7} {hack.text}")
         return 0
-    device = nvml_devices()[0]
+    try:
+        device = nvml_devices()[0]
+    except PlatformError as error:
+        print(f"These hacks need an NVIDIA GPU: {error.summary} `--list` lists them.", file=sys.stderr)
+        return 2
     platform = f"cuda:sm_{device.compute_capability[0]}{device.compute_capability[1]}"
     began = time.perf_counter()
     twins: dict[tuple[Path, Path, bool], dict[str, Any]] = {}

@@ -1,0 +1,143 @@
+"""From a call in the worker to the judge's word on its device work, with records made up in the driver's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+
+from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge import conduct as conducting
+from kernelevolve.evaluation.judge.channel import Channel
+from kernelevolve.evaluation.judge.check import Desk
+from kernelevolve.evaluation.judge.conduct import Conduct
+from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.task_state import TaskState
+from kernelevolve.evaluation.judge.worker import _Worker
+from kernelevolve.evaluation.language import Artifact, EntryPoint
+from kernelevolve.evaluation.tasks.loading import load_task
+
+SPIN = "spin_kernel(long)"
+
+
+class MadeUp:
+    """Lets a call run, and records the kernels it names in `ran`."""
+
+    def __init__(self, ran: list[str]) -> None:
+        self.ran = ran
+
+    def record(self, call: Callable[[], Any]) -> list[Any]:
+        self.ran.clear()
+        call()
+        kernels = [[name, 7, 510.0 + number, 511.0 + number] for number, name in enumerate(self.ran)]
+        return [[SPIN, 7, 0.0, 1.0], [SPIN, 7, 2.0, 500.0], *kernels, [SPIN, 7, 900.0, 901.0]]
+
+
+class Here:
+    """A worker in this process."""
+
+    def __init__(self, entry: Callable[..., Any], ran: list[str]) -> None:
+        self.worker = _Worker(cast(Channel, None), "cpu")
+        self.worker._artifact = Artifact(language="triton", entry=EntryPoint.FUNCTION, writes_outputs=False)
+        self.worker._entry = entry
+        self.worker._recorder = cast(Any, MadeUp(ran))
+
+    def ask(self, do: str, limit_s: float, descriptors: Any = (), **arguments: Any) -> dict[str, Any]:
+        return self.worker.handle({"do": do, **arguments}, tuple(descriptors))
+
+
+@pytest.fixture
+def state(scale_task: Path) -> TaskState:
+    return TaskState(load_task(str(scale_task)), "cpu", b"s" * 32, 1 << 20)
+
+
+def judged(state: TaskState, make: Callable[[list[str]], Callable[..., Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What is said of a candidate whose calls name their kernels, once it was warmed up."""
+    ran: list[str] = []
+    monkeypatch.setattr(conducting, "Recorder", lambda device: MadeUp(ran))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    here = Here(make(ran), ran)
+    worker, desk = cast(WorkerHandle, here), Desk("cpu")
+    notes: list[str] = []
+    conduct = Conduct(state, desk, worker, 5.0, frozenset({"scale"}), True, notes)
+    case = state.task.cases[0]
+    try:
+        inputs, expected = state.inputs_and_expected(case, "float32", "timed")
+        placed = conducting.checking.lay_out(state, desk, worker, inputs, "float32", conducting.Layout.CONTIGUOUS, 5.0)
+        form = conducting.checking.output_form(expected)
+        here.ask("prepare", 5.0, inputs=placed.description, outputs=form, copies=2)
+        return conduct.device_work(case, "float32", 1.0, lambda: ran.extend(["at::native::mul", "at::native::add"]))
+    finally:
+        desk.close()
+
+
+def honest(ran: list[str]) -> Callable[..., Any]:
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        ran.append("scale")
+        return 2.0 * x + 1.0
+
+    return kernel
+
+
+def cached(ran: list[str]) -> Callable[..., Any]:
+    known: dict[float, torch.Tensor] = {}
+
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        ran.append("checksum")
+        key = float(x.sum())
+        if key not in known:
+            ran.append("scale")
+            known[key] = 2.0 * x + 1.0
+        return known[key]
+
+    return kernel
+
+
+def stale(ran: list[str]) -> Callable[..., Any]:
+    known: list[torch.Tensor] = []
+
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        ran.append("scale")
+        known.append(2.0 * x + 1.0)
+        return known[0]
+
+    return kernel
+
+
+def torch_alone(ran: list[str]) -> Callable[..., Any]:
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        ran.extend(["at::native::mul", "at::native::add"])
+        return 2.0 * x + 1.0
+
+    return kernel
+
+
+@pytest.mark.parametrize(
+    ("make", "finding"),
+    [
+        (honest, None),
+        (cached, Finding.KERNELS_CHANGE),
+        (stale, Finding.WRONG_AFTER_TIMING),
+        (torch_alone, Finding.BORROWED_KERNELS),
+    ],
+)
+def test_what_is_said(
+    state: TaskState, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any], finding: Finding | None
+) -> None:
+    diagnosis = judged(state, make, monkeypatch)
+    assert (diagnosis.finding if diagnosis is not None else None) is finding, diagnosis
+
+
+def test_machine_that_shows_nothing_is_no_excuse(state: TaskState, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind(MadeUp):
+        def record(self, call: Callable[[], Any]) -> list[Any]:
+            return []
+
+    monkeypatch.setattr(conducting, "Recorder", lambda device: Blind([]))
+    conduct = Conduct(state, Desk("cpu"), cast(WorkerHandle, None), 5.0, None, False, [])
+    diagnosis = conduct.device_work(state.task.cases[0], "float32", 1.0, lambda: None)
+    assert diagnosis is not None
+    assert diagnosis.finding is Finding.NOT_CHECKABLE
