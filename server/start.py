@@ -12,16 +12,17 @@ from kernelevolve.server.setting_table import SETTINGS
 
 def main() -> None:
     """Run what the program's arguments say."""
-    command, words = sys.argv[1:2], sys.argv[2:]
+    command, words = "".join(sys.argv[1:2]), sys.argv[2:]
     # An editor waits for its server, and building the command line takes as long as a third of the server's start.
-    flags = plain_flags("serve", words) if command == ["serve"] else None
-    if flags is None:
+    run = _AT_ONCE.get(command)
+    flags = plain_flags(command, words) if run is not None else None
+    if run is None or flags is None:
         from kernelevolve.server.command_line import main as run_command_line
 
         run_command_line()
         return
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    _run(_serve, flags)
+    _run(run, flags)
 
 
 def plain_flags(command: str, words: Sequence[str]) -> dict[str, Any] | None:
@@ -79,3 +80,7 @@ def _run(command: Callable[[Mapping[str, Any]], None], flags: Mapping[str, Any])
                 raise error
         except typer.Exit as end:
             sys.exit(end.exit_code)
+
+
+_AT_ONCE: Mapping[str, Callable[[Mapping[str, Any]], None]] = {"serve": _serve}
+"""Commands whose flags all come from the table of settings → what runs them."""

@@ -57,9 +57,9 @@ class WarmUp:
         """End what was begun: the judge too, unless somebody else had started it.
 
         Args:
-            within_s: how long a half-loaded index is waited for, before the process ends over it; None for as long as
-                it takes, which keeps the interpreter from ending under a library that works. A judge that is just
-                starting is not waited for: it ends when it is ready, or with this process.
+            within_s: how long a half-loaded index is waited for, before the process ends over it. A judge that is just
+                starting is not waited for then: it ends when it is ready, or with this process. None waits for both as
+                long as it takes, which keeps the interpreter from ending under a library that works.
         """
         self._loading.cancel()
         if self._judging is not None:
@@ -70,6 +70,8 @@ class WarmUp:
         if started:
             self._stop_judge()
         self._loading.join(within_s)
+        if self._judging is not None and within_s is None:
+            self._judging.join()
 
     def _start_judge(self) -> None:
         from kernelevolve.evaluation.judge.client import start_warm_host, warm_host
