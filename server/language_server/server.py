@@ -12,7 +12,7 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 from pygls.uris import to_fs_path
 
 from kernelevolve.evaluation.version import VERSION
-from kernelevolve.server.language_server import diagnostics, features
+from kernelevolve.server.language_server import diagnostics
 from kernelevolve.server.language_server.client import ClientAbilities, plain
 from kernelevolve.server.language_server.compilation import Compilation, triton_version
 from kernelevolve.server.language_server.desk import Desk
@@ -30,10 +30,13 @@ class _Protocol(LanguageServerProtocol):
     """The library's protocol, with commands that see their progress token and can be cancelled."""
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
-    async def lsp_workspace__execute_command(self, params: types.ExecuteCommandParams) -> Any:
+    async def lsp_workspace__execute_command(  # type: ignore[override]
+        self, params: types.ExecuteCommandParams
+    ) -> Any:
         """Run a command; cancelling the request cancels it."""
         from kernelevolve.server.language_server.commands import run_command
 
+        assert isinstance(self._server, KernelServer)
         return await run_command(self._server, params)
 
 
@@ -59,6 +62,7 @@ class KernelServer(LanguageServer):
         self._desk: Desk | None = None
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._told: set[str] = set()
+        self._searches: set[asyncio.Task[int]] = set()
 
     # -- what it works with -------------------------------------------------------------------------------------------
 
@@ -108,6 +112,12 @@ class KernelServer(LanguageServer):
             return
         self._told.add(text)
         self.window_show_message(types.ShowMessageParams(type=kind, message=text))
+
+    def keep(self, process: asyncio.subprocess.Process) -> None:
+        """Collect a search's process when it ends, so that no dead one is left. It outlives this server."""
+        task = asyncio.get_running_loop().create_task(process.wait())
+        self._searches.add(task)
+        task.add_done_callback(self._searches.discard)
 
     # -- the life of a file -------------------------------------------------------------------------------------------
 
@@ -303,6 +313,3 @@ def build_server(state: Path | None = None) -> KernelServer:
     server = KernelServer(state)
     register(server)
     return server
-
-
-__all__ = ["KernelServer", "build_server", "features"]
