@@ -59,13 +59,14 @@ def conditions(kernel: Kernel, values: Values) -> Iterator[Lint]:
 
 
 def booleans(kernel: Kernel, values: Values) -> Iterator[Lint]:
-    """`and` and `or` between blocks: both sides are evaluated."""
+    """`and` and `or` between blocks: both sides are evaluated. The first of a kernel."""
     for node in kernel.nodes:
         if isinstance(node, ast.BoolOp) and sum(values.get(e, UNKNOWN).kind is Kind.BLOCK for e in node.values) > 1:
             word, sign = ("and", "&") if isinstance(node.op, ast.And) else ("or", "|")
             text = f"`{word}` between blocks works element by element and evaluates both sides: `{sign}` says so "
             text += "(with brackets around the comparisons)."
             yield BOOLEAN.at(node, text, "hint")
+            return
 
 
 def loops(kernel: Kernel, values: Values) -> Iterator[Lint]:
@@ -102,7 +103,9 @@ def _loop(kernel: Kernel, node: ast.For, values: Values) -> Iterator[Lint]:
         for each in [*node.iter.args, *(keyword.value for keyword in node.iter.keywords)]:
             value = values.get(each, UNKNOWN)
             if value.kind in (Kind.SCALAR, Kind.ARGUMENT, Kind.BLOCK):
-                text = f"tl.static_range unrolls while compiling, and {ast.unparse(each)} is a run-time value. Use range, "
+                text = (
+                    f"tl.static_range unrolls while compiling, and {ast.unparse(each)} is a run-time value. Use range, "
+                )
                 text += "or make it a `tl.constexpr`."
                 # A plain argument that is 1 becomes a constant.
                 severity = _certain(kernel, node) if value.kind is Kind.SCALAR else "warning"
@@ -133,7 +136,9 @@ def indexing(kernel: Kernel, values: Values) -> Iterator[Lint]:
             text = "A block cannot be assigned to by index. Choose elements with tl.where, or store to memory."
             yield INDEXING.at(node, text, _certain(kernel, node))
         elif value.kind is Kind.BLOCK and not all(_is_axis(each, values) for each in parts):
-            text = f"{ast.unparse(node)}: a block takes only `:` and `None` as an index. To pick elements use tl.gather, "
+            text = (
+                f"{ast.unparse(node)}: a block takes only `:` and `None` as an index. To pick elements use tl.gather, "
+            )
             text += "a masked tl.sum, or another load."
             yield INDEXING.at(node, text, _certain(kernel, node))
 

@@ -24,12 +24,16 @@ def dots(kernel: Kernel, values: Values) -> Iterator[Lint]:
     """What `tl.dot` refuses or does otherwise than one may think."""
     for node in kernel.calls("tl.dot"):
         given = argument_nodes(node, ("input", "other", "acc", "input_precision"))
-        left, right, acc = (values.get(given[n], UNKNOWN).dtype if n in given else None for n in ("input", "other", "acc"))
+        left, right, acc = (
+            values.get(given[n], UNKNOWN).dtype if n in given else None for n in ("input", "other", "acc")
+        )
         yield from _operands(kernel, node, left, right)
         yield from _accumulator(kernel, node, given, left, acc, values)
         options = {each.arg: each for each in node.keywords if each.arg}
         if "allow_tf32" in options:
-            is_off = isinstance(options["allow_tf32"].value, ast.Constant) and options["allow_tf32"].value.value is False
+            is_off = (
+                isinstance(options["allow_tf32"].value, ast.Constant) and options["allow_tf32"].value.value is False
+            )
             text = "allow_tf32 is the old name of this choice. Write input_precision="
             text += '"ieee".' if is_off else '"tf32" or "ieee".'
             yield DOT_OPTION.at(options["allow_tf32"], text, "information")
@@ -70,9 +74,11 @@ def _accumulator(
         return
     wanted = "int32" if left == "int8" else None
     if wanted and acc and acc != wanted:
-        text = f"A dot of int8 operands accumulates in int32, and the accumulator is {acc}: use tl.zeros(..., tl.int32)."
+        text = (
+            f"A dot of int8 operands accumulates in int32, and the accumulator is {acc}: use tl.zeros(..., tl.int32)."
+        )
         yield DOT_ACCUMULATOR.at(given["acc"], text, certain)  # type: ignore[arg-type]
-    elif acc in _HALF:
+    elif acc in _HALF and "out_dtype" not in given:
         yield DOT_ACCUMULATOR.at(given["acc"], _half(acc), "warning")
 
 

@@ -70,9 +70,7 @@ def in_code_points(found: Lint, lines: list[str]) -> Lint:
         text = lines[line] if line < len(lines) else ""
         return offset if text.isascii() else len(text.encode()[:offset].decode(errors="ignore"))
 
-    return replace(
-        found, column=column(found.line, found.column), end_column=column(found.end_line, found.end_column)
-    )
+    return replace(found, column=column(found.line, found.column), end_column=column(found.end_line, found.end_column))
 
 
 _BASICS = "constraints/triton_kernel_language"

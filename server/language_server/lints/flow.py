@@ -193,7 +193,9 @@ class _Flow:
                 owner = self.value(node.value)
                 if self.name_of(node).startswith("tl.") or node.attr in ("shape", "dtype", "type", "value"):
                     return Value(Kind.CONSTEXPR) if self.name_of(node).removeprefix("tl.") in _DTYPES else UNKNOWN
-                return replace(owner, shape=owner.shape[::-1]) if node.attr == "T" and owner.shape else UNKNOWN
+                return (
+                    replace(owner, shape=owner.shape[::-1], holes=None) if node.attr == "T" and owner.shape else UNKNOWN
+                )
             case ast.NamedExpr():
                 value = self.value(node.value)
                 self.assign(node.target, value, node.value, is_constexpr=False)
@@ -214,9 +216,7 @@ class _Flow:
             dtype = "float32" if both else dtype if dtype in FLOATS else None
         result = arithmetic(left, right, dtype)
         if result.kind is Kind.CONSTEXPR:
-            return replace(
-                result, choices=compute(left, right, name), is_exact=left.is_exact and right.is_exact
-            )
+            return replace(result, choices=compute(left, right, name), is_exact=left.is_exact and right.is_exact)
         return result.marked(Mark.WRAPPED) if name == "Mod" else result
 
     def unary(self, node: ast.UnaryOp) -> Value:
@@ -239,7 +239,7 @@ class _Flow:
             self.value(each)
         if base.kind is not Kind.BLOCK or not all(is_new_axis(each) or is_whole_axis(each) for each in parts):
             return UNKNOWN
-        return replace(base, shape=_with_axes(base.shape, parts))
+        return replace(base, shape=_with_axes(base.shape, parts), holes=None)
 
     def call(self, node: ast.Call) -> Value:
         arguments = [self.value(each) for each in node.args]
@@ -271,7 +271,7 @@ class _Flow:
         if name in ("program_id", "num_programs"):
             return Value(Kind.SCALAR, "int32", marks=frozenset({Mark.PROGRAM}))
         if name == "arange":
-            return _arange(arguments, keywords)
+            return _arange(node, arguments, keywords)
         if name in ("zeros", "full"):
             return self.filled(name, node)
         if name in ("load", "store"):
@@ -288,7 +288,7 @@ class _Flow:
         if name in _LAYOUT or name in _SAME_SHAPE:
             return first
         if name in _RESHAPE:
-            return replace(first, shape=None) if first.kind is Kind.BLOCK else UNKNOWN
+            return replace(first, shape=None, holes=None) if first.kind is Kind.BLOCK else UNKNOWN
         if name in _REDUCTIONS:
             return self.reduced(name, node, first)
         if name == "range":
@@ -317,7 +317,10 @@ class _Flow:
             return loaded
         other = given.get("other")
         if other is None or is_none(other):
-            return loaded.marked(Mark.UNFILLED)
+            mask = self.values.get(given["mask"], UNKNOWN).shape
+            known = mask is not None and pointer.shape is not None and len(mask) == len(pointer.shape)
+            holes = frozenset(axis for axis, side in enumerate(mask or ()) if side != {1}) if known else None
+            return replace(loaded, holes=holes).marked(Mark.UNFILLED)
         is_zero = isinstance(other, ast.Constant) and other.value in (0, 0.0) and other.value is not False
         return loaded.marked(Mark.ZERO_FILLED) if is_zero else loaded
 
@@ -393,21 +396,24 @@ def _stored(value: Value, node: ast.expr | None) -> Value:
     """A constant after `name = constant`: numbers become run-time values, names of types and `None` stay."""
     if value.choices or isinstance(node, ast.BinOp):
         # The text says a number, or arithmetic on constants.
-        return Value(Kind.SCALAR, "int32" if value.choices else None, value.choices, value.is_exact).marked(Mark.ASSIGNED)
+        return Value(Kind.SCALAR, "int32" if value.choices else None, value.choices, value.is_exact).marked(
+            Mark.ASSIGNED
+        )
     return UNKNOWN
 
 
-def _arange(arguments: list[Value], keywords: dict[str, Value]) -> Value:
+def _arange(node: ast.Call, arguments: list[Value], keywords: dict[str, Value]) -> Value:
     start = arguments[0] if arguments else keywords.get("start", UNKNOWN)
     end = arguments[1] if len(arguments) > 1 else keywords.get("end", UNKNOWN)
     lengths = compute(end, start, "Sub")
-    marks = frozenset() if end.is_exact else frozenset({Mark.RANGE})
+    names = {each.id.lower() for each in ast.walk(node) if isinstance(each, ast.Name)}
+    # A length called D or HEAD_DIM is the data's own; one called BLOCK_M or TILE need not divide it.
+    is_tile = any("block" in name or "tile" in name for name in names)
+    marks = frozenset({Mark.RANGE}) if is_tile and not end.is_exact else frozenset()
     return Value(Kind.BLOCK, "int32", marks=marks, shape=(lengths,))
 
 
-def _with_axes(
-    shape: tuple[frozenset[int], ...] | None, parts: list[ast.expr]
-) -> tuple[frozenset[int], ...] | None:
+def _with_axes(shape: tuple[frozenset[int], ...] | None, parts: list[ast.expr]) -> tuple[frozenset[int], ...] | None:
     if shape is None:
         return None
     left = list(shape)
@@ -420,4 +426,6 @@ def _marks(values: list[Value]) -> frozenset[Mark]:
 
 
 def _joined(left: Names, right: Names) -> Names:
-    return {name: join(left[name], right[name]) if name in left and name in right else UNKNOWN for name in {*left, *right}}
+    return {
+        name: join(left[name], right[name]) if name in left and name in right else UNKNOWN for name in {*left, *right}
+    }

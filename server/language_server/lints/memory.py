@@ -16,12 +16,13 @@ from kernelevolve.server.language_server.lints.finding import (
     Lint,
 )
 from kernelevolve.server.language_server.lints.flow import Values, argument_nodes, is_none
-from kernelevolve.server.language_server.lints.source import Kernel
+from kernelevolve.server.language_server.lints.source import Kernel, whole_number
 from kernelevolve.server.language_server.lints.triton_names import triton_version
 from kernelevolve.server.language_server.lints.values import FLOATS, UNKNOWN, Kind, Mark, Value
 
 _ORDER = frozenset({"max", "min", "argmax", "argmin", "softmax"})
 _SUMS = frozenset({"sum", "dot"})
+BLOCK_POINTER_NAMES = frozenset({"tl.make_block_ptr", "tl.advance"})
 _WITHOUT_BLOCK_POINTERS = (3, 9)
 
 
@@ -59,7 +60,7 @@ def fillings(kernel: Kernel, values: Values) -> Iterator[Lint]:
         name, inputs = _reduction(kernel, node)
         for each in inputs:
             value = values.get(each, UNKNOWN)
-            yield from _filling(node, name, value)
+            yield from _filling(kernel, node, name, each, value)
 
 
 def _reduction(kernel: Kernel, node: ast.Call) -> tuple[str, list[ast.expr]]:
@@ -71,20 +72,50 @@ def _reduction(kernel: Kernel, node: ast.Call) -> tuple[str, list[ast.expr]]:
     return "", []
 
 
-def _filling(node: ast.Call, name: str, value: Value) -> Iterator[Lint]:
-    if value.has(Mark.UNFILLED) and name in _ORDER:
+def _filling(kernel: Kernel, node: ast.Call, name: str, operand: ast.expr, value: Value) -> Iterator[Lint]:
+    has_holes = value.has(Mark.UNFILLED) and _meets_holes(node, name, operand, value)
+    if has_holes and name in _ORDER:
         neutral = 'float("inf")' if "min" in name else 'float("-inf")'
         text = f"{name} over a masked load without other=: what the masked lanes hold is undefined and may win. "
         text += f"Load with other={neutral}, or put tl.where(mask, x, {neutral}) before it."
         yield NO_OTHER.at(node, text, "warning")
-    elif value.has(Mark.UNFILLED) and name in _SUMS:
-        text = f"{name} over a masked load without other=: what the masked lanes hold is undefined. Load with other=0.0."
+    elif has_holes and name in _SUMS:
+        text = (
+            f"{name} over a masked load without other=: what the masked lanes hold is undefined. Load with other=0.0."
+        )
         yield NO_OTHER.at(node, text, "information")
-    elif value.has(Mark.ZERO_FILLED) and name in _ORDER:
+    elif value.has(Mark.ZERO_FILLED) and name in _ORDER and not _is_of_positive_data(kernel, name):
         neutral = "inf" if "min" in name else "-inf"
-        text = f"{name} over a load whose masked lanes are 0: 0 wins over {'positive' if neutral == 'inf' else 'negative'}"
+        text = (
+            f"{name} over a load whose masked lanes are 0: 0 wins over {'positive' if neutral == 'inf' else 'negative'}"
+        )
         text += f' data. The neutral value is float("{neutral}").'
         yield WRONG_OTHER.at(node, text, "hint")
+
+
+def _is_of_positive_data(kernel: Kernel, name: str) -> bool:
+    """A maximum in a kernel that is not about maxima (norms, counts, flags) is mostly one of positive numbers."""
+    called = kernel.node.name.lower()
+    return name == "max" and ("max" not in called or "norm" in called or "count" in called)
+
+
+def _meets_holes(node: ast.Call, name: str, operand: ast.expr, value: Value) -> bool:
+    """Whether the reduction runs along an axis that the mask cuts; lanes masked along another one go to no result."""
+    if value.shape is not None and len(value.shape) == 1:
+        return True
+    rank = len(value.shape) if value.shape is not None else None
+    if name == "dot":
+        if value.holes is None or rank is None:
+            return False
+        return (rank - 1 if operand is node.args[0] else rank - 2) in value.holes
+    is_method = isinstance(node.func, ast.Attribute) and node.func.value is operand
+    axis = argument_nodes(node, ("axis",) if is_method else ("input", "axis")).get("axis")
+    if axis is None or is_none(axis):
+        return True
+    number = whole_number(axis)
+    if number is None or value.holes is None or rank is None:
+        return False
+    return (number if number >= 0 else number + rank) in value.holes
 
 
 def overflow(kernel: Kernel, values: Values) -> Iterator[Lint]:
@@ -178,10 +209,10 @@ def _both_whole(node: ast.BinOp, values: Values) -> bool:
 def block_pointers(kernel: Kernel, values: Values) -> Iterator[Lint]:
     """`tl.make_block_ptr` and `tl.advance`, which Triton 3.9 took away."""
     version = triton_version()
-    for node in kernel.calls("tl.make_block_ptr", "tl.advance"):
+    for node in kernel.calls(*BLOCK_POINTER_NAMES):
         name = kernel.source.name_of(node.func)
         gone = version >= _WITHOUT_BLOCK_POINTERS
-        text = f"{name} raises NotImplementedError from Triton 3.9 on"
+        text = f"{name} is gone from Triton 3.9 on"
         text += f" ({'.'.join(map(str, version))} is installed). " if gone else ". "
         text += "Use tl.make_tensor_descriptor, or pointers with a mask."
         yield BLOCK_POINTER.at(node.func, text, "error" if gone and kernel.is_certain(node) else "warning")

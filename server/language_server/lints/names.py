@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from kernelevolve.server.language_server.lints.finding import GLOBAL, HOST_LIBRARY, UNKNOWN_NAME, Lint
 from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.memory import BLOCK_POINTER_NAMES
 from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.triton_names import known_names, triton_version
 
@@ -22,6 +23,8 @@ def unknown(kernel: Kernel, values: Values) -> Iterator[Lint]:
             continue
         owner = kernel.source.name_of(node.value)
         if owner not in ("tl", "tl.math") or node.attr in known[owner] or node.attr.startswith("_"):
+            continue
+        if f"{owner}.{node.attr}" in BLOCK_POINTER_NAMES:
             continue
         close = difflib.get_close_matches(node.attr, known[owner], n=1, cutoff=0.6)
         elsewhere = "tl.math" if owner == "tl" and node.attr in known["tl.math"] else ""

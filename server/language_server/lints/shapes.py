@@ -21,6 +21,8 @@ from kernelevolve.server.language_server.lints.values import UNKNOWN, Kind, Mark
 
 MOST_ELEMENTS = 1_048_576
 """`TRITON_MAX_TENSOR_NUMEL`."""
+_OPTIONS = frozenset({"num_warps", "num_stages", "num_ctas"})
+"""Launch options, which a kernel may name as parameters in order to read them."""
 _SHAPED = {"tl.zeros": ("shape", "dtype"), "tl.full": ("shape", "value", "dtype")}
 
 
@@ -86,25 +88,25 @@ def constexprs(kernel: Kernel, values: Values) -> Iterator[Lint]:
         if isinstance(each, ast.Constant) and isinstance(each.value, str)
     }
     for name in kernel.parameters:
-        if name in kernel.constexprs and name not in read | mentioned and not name.startswith("_"):
+        if name in kernel.constexprs and name not in read | mentioned | _OPTIONS and not name.startswith("_"):
             text = f"{name} is never read: every new value of it compiles the kernel again for nothing. Remove it."
             yield UNUSED_CONSTEXPR.at(kernel.parameters[name], text, "hint")
     for node in kernel.nodes:
         if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
-            yield from _reassigned(kernel, node)
+            yield from _reassigned(kernel, node, values)
 
 
-def _reassigned(kernel: Kernel, node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> Iterator[Lint]:
+def _reassigned(kernel: Kernel, node: ast.Assign | ast.AugAssign | ast.AnnAssign, values: Values) -> Iterator[Lint]:
     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
         if not isinstance(target, ast.Name) or target.id not in kernel.constexprs:
             continue
         if isinstance(node, ast.AnnAssign) and kernel.source.is_constexpr(node.annotation) and node.value is not None:
             text = f"{target.id} is a constexpr already: Triton refuses to define it again. Give the value a new name."
             yield CONSTEXPR_REASSIGNED.at(node, text, _certainty(kernel, node, True))
-        else:
+        elif not kernel.source.name_of(node.value).startswith("tl."):
             text = f"{target.id} is a constexpr parameter; after this it is a run-time value, unfit for shapes and "
             text += "tl.static_range. Write a new name with `: tl.constexpr` instead."
-            yield CONSTEXPR_REASSIGNED.at(node, text, "warning")
+            yield CONSTEXPR_REASSIGNED.at(node, text, "information")
 
 
 def _runtime(kernel: Kernel, node: ast.Call, sides: list[tuple[ast.expr, Value]], function: str) -> Iterator[Lint]:

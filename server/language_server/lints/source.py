@@ -52,10 +52,7 @@ class Kernel:
         """Default values by parameter."""
         arguments = self.node.args
         ordered = [*arguments.posonlyargs, *arguments.args]
-        found = {
-            each.arg: value
-            for each, value in zip(ordered[::-1], arguments.defaults[::-1], strict=False)
-        }
+        found = {each.arg: value for each, value in zip(ordered[::-1], arguments.defaults[::-1], strict=False)}
         found |= {
             each.arg: value
             for each, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)

@@ -125,7 +125,9 @@ def _word(name: str, node: ast.stmt) -> Word:
     if isinstance(node, ast.FunctionDef):
         return Word(name, "function", signature(node), first_paragraph(ast.get_docstring(node) or ""))
     if isinstance(node, ast.ClassDef):
-        start = next((each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None)
+        start = next(
+            (each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None
+        )
         text = first_paragraph(ast.get_docstring(node) or "")
         return Word(name, "class", signature(start) if start is not None else "", text)
     return Word(name, "value")

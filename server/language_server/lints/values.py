@@ -61,6 +61,8 @@ class Value:
     marks: frozenset[Mark] = frozenset()
     shape: tuple[frozenset[int], ...] | None = None
     """Possible lengths by dimension, where the rank is known."""
+    holes: frozenset[int] | None = None
+    """Axes along which a mask left lanes unfilled, where they are known."""
 
     def has(self, *marks: Mark) -> bool:
         """Whether any of the marks is on it."""
@@ -110,6 +112,7 @@ def join(left: Value, right: Value) -> Value:
         same,
         left.marks | right.marks,
         left.shape if left.shape == right.shape else None,
+        left.holes if left.holes == right.holes else None,
     )
 
 
@@ -126,7 +129,12 @@ def arithmetic(left: Value, right: Value, dtype: str | None) -> Value:
         kind = Kind.ARGUMENT
     else:
         kind = Kind.SCALAR
-    return Value(kind, dtype, marks=(left.marks | right.marks) & KEPT_BY_ARITHMETIC, shape=_shape(left, right))
+    shape = _shape(left, right)
+    holes = None
+    if shape is not None and all(each.holes is not None or not each.has(Mark.UNFILLED) for each in (left, right)):
+        holes = (left.holes or frozenset()) | (right.holes or frozenset())
+    marks = (left.marks | right.marks) & KEPT_BY_ARITHMETIC
+    return Value(kind, dtype, marks=marks, shape=shape, holes=holes)
 
 
 def promote(left: Value, right: Value) -> str | None:
