@@ -1,4 +1,4 @@
-"""What the word under the cursor means, and which words could come next: from Triton's own texts and the knowledge base.
+"""What the word under the cursor means, and which could come next: from Triton's texts and the knowledge base.
 
 Nothing is imported from Triton, and nothing is searched: the first answer reads some files, the others take
 milliseconds. `warm_up` does the reading beforehand.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Severity = Literal["error", "warning", "information", "hint"]
-"""`error`: the compiler refuses it for certain. `warning`: wrong or refused for some arguments. `hint`: worth a look."""
+"""`error`: Triton refuses it for certain. `warning`: wrong or refused for some arguments. `hint`: worth a look."""
 
 _DOCUMENTS = "knowledge://"
 

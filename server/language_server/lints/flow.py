@@ -24,7 +24,9 @@ from kernelevolve.server.language_server.lints.values import (
 Names = dict[str, Value]
 Values = dict[ast.AST, Value]
 _ELEMENTWISE = frozenset(
-    "exp exp2 log log2 sqrt sqrt_rn rsqrt abs sin cos erf floor ceil sigmoid fma fdiv div_rn maximum minimum clamp".split()
+    """
+    exp exp2 log log2 sqrt sqrt_rn rsqrt abs sin cos erf floor ceil sigmoid fma fdiv div_rn maximum minimum clamp
+    """.split()
 )
 _REDUCTIONS = frozenset("sum max min argmax argmin xor_sum reduce_or reduce".split())
 _SAME_SHAPE = frozenset("softmax cumsum cumprod flip sort associative_scan".split())

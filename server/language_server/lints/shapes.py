@@ -73,7 +73,7 @@ def block_shapes(kernel: Kernel, values: Values) -> Iterator[Lint]:
 
 def constexprs(kernel: Kernel, values: Values) -> Iterator[Lint]:
     """Parameters marked `tl.constexpr` that nothing reads, or that the body assigns."""
-    if all(isinstance(each, ast.Pass | ast.Expr) for each in kernel.node.body):
+    if all(_is_nothing(each) for each in kernel.node.body):
         return
     read = {
         each.id
@@ -94,6 +94,11 @@ def constexprs(kernel: Kernel, values: Values) -> Iterator[Lint]:
     for node in kernel.nodes:
         if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
             yield from _reassigned(kernel, node, values)
+
+
+def _is_nothing(node: ast.stmt) -> bool:
+    """A docstring, `...` or `pass`: a body that is still to be written."""
+    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
 def _reassigned(kernel: Kernel, node: ast.Assign | ast.AugAssign | ast.AnnAssign, values: Values) -> Iterator[Lint]:

@@ -132,7 +132,7 @@ class Source:
         self.kernels = self._find_kernels()
 
     def name_of(self, node: ast.expr | None) -> str:
-        """The canonical dotted name of an expression (`tl.load`, `triton.jit`, `torch.sum`); empty for anything else."""
+        """The canonical dotted name of an expression (`tl.load`, `triton.jit`, `torch.sum`); else empty."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)

@@ -47,6 +47,10 @@ class Mark(Enum):
 KEPT_BY_ARITHMETIC = frozenset({Mark.PROGRAM, Mark.RANGE, Mark.WRAPPED, Mark.UNFILLED, Mark.PARAMETER})
 
 
+_SINGLE = (Kind.CONSTEXPR, Kind.SCALAR, Kind.ARGUMENT)
+"""Kinds that have no dimensions."""
+
+
 @dataclass(frozen=True)
 class Value:
     """An abstract value."""
@@ -198,8 +202,8 @@ def _shape(left: Value, right: Value) -> tuple[frozenset[int], ...] | None:
             b if a == {1} else a if b == {1} or a == b else frozenset()
             for a, b in zip(left.shape, right.shape, strict=True)
         )
-    if left.kind is Kind.BLOCK and right.kind in (Kind.CONSTEXPR, Kind.SCALAR):
+    if left.kind is Kind.BLOCK and right.kind in _SINGLE:
         return left.shape
-    if right.kind is Kind.BLOCK and left.kind in (Kind.CONSTEXPR, Kind.SCALAR):
+    if right.kind is Kind.BLOCK and left.kind in _SINGLE:
         return right.shape
     return None
