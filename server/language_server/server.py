@@ -21,6 +21,7 @@ from kernelevolve.server.language_server.errors import Refused
 from kernelevolve.server.language_server.options import SECTION, Options, read_options
 from kernelevolve.server.language_server.positions import Positions
 from kernelevolve.server.language_server.task_files import find_task
+from kernelevolve.server.language_server.vocabulary import Vocabulary
 
 _LINT_DEBOUNCE_S = 0.2
 _REFRESH_DEBOUNCE_S = 0.05
@@ -60,6 +61,7 @@ class KernelServer(LanguageServer):
         self.files: dict[str, OpenFile] = {}
         self._compilation: Compilation | None = None
         self._desk: Desk | None = None
+        self.vocabulary = Vocabulary()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._told: set[str] = set()
         self._searches: set[asyncio.Task[int]] = set()
@@ -169,18 +171,10 @@ class KernelServer(LanguageServer):
         await asyncio.sleep(_LINT_DEBOUNCE_S)
         if self.options.lints and not file.is_native:
             text = file.text
-            found = await self.lints_of(text)
+            found = await self.vocabulary.lint(text)
             if file.text == text:
                 file.lints = found
         self.refresh(file.uri)
-
-    async def lints_of(self, text: str) -> list[Any]:
-        """Mistakes in a text, found off the event loop."""
-        try:
-            from kernelevolve.server.language_server.lints import lint  # type: ignore[import-not-found,unused-ignore]
-        except ModuleNotFoundError:
-            return []
-        return await asyncio.to_thread(lint, text)
 
     def refresh(self, uri: str) -> None:
         """A file has news: soon, tell the client in the way it understands."""
@@ -220,7 +214,7 @@ class KernelServer(LanguageServer):
         """
         text = file.text
         if self.options.lints and not file.is_native:
-            found = await self.lints_of(text)
+            found = await self.vocabulary.lint(text)
             if file.text == text:
                 file.lints = found
         positions = self.positions(file)
@@ -304,6 +298,7 @@ class KernelServer(LanguageServer):
             await self._compilation.close()
         if self._desk is not None:
             await self._desk.close()
+        await self.vocabulary.close()
 
 
 def build_server(state: Path | None = None) -> KernelServer:
