@@ -250,7 +250,8 @@ class _Flow:
         if name.startswith("tl."):
             return self.language(name[3:], node, arguments, keywords)
         if name in ("min", "max") and len(arguments) == 2:
-            return arithmetic(*arguments, promote(*arguments))
+            left, right = arguments
+            return arithmetic(left, right, promote(left, right))
         if name == "range":
             return Value(dtype=self._common_dtype(arguments), marks=_marks(arguments))
         if isinstance(node.func, ast.Attribute) and node.func.attr in _METHODS:
@@ -311,9 +312,8 @@ class _Flow:
 
     def load(self, node: ast.Call, pointer: Value, keywords: dict[str, Value]) -> Value:
         given = argument_nodes(node, ("pointer", "mask", "other", "boundary_check"))
-        kind = pointer.kind if pointer.kind is Kind.BLOCK else Kind.UNKNOWN
-        if pointer.kind in (Kind.SCALAR, Kind.ARGUMENT):
-            kind = Kind.SCALAR
+        is_single = pointer.kind in (Kind.SCALAR, Kind.ARGUMENT)
+        kind = Kind.SCALAR if is_single else Kind.BLOCK if pointer.kind is Kind.BLOCK else Kind.UNKNOWN
         loaded = Value(kind, shape=pointer.shape)
         if "mask" not in given or is_none(given["mask"]):
             return loaded
