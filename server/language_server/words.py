@@ -111,7 +111,7 @@ def complete(text: str, line: int, column: int, targets: Sequence[str]) -> list[
     attribute = re.search(r"([A-Za-z_][\w.]*)\.(\w*)$", before)
     if attribute is not None:
         return _attributes(text, attribute[1], attribute[2], targets)
-    keyword = re.search(r"[(,]\s*(\w*)$", before)
+    keyword = re.search(r"(?:[(,]|^)\s*(\w*)$", before)
     if keyword is None or not _takes_options(lines, line, column):
         return []
     return [

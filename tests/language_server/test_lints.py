@@ -212,3 +212,10 @@ def test_nothing_heavy_is_imported() -> None:
     code += "print(sorted({'torch', 'triton', 'lancedb', 'numpy', 'pydantic', 'mcp'} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_python_warns_nobody_about_half_typed_text() -> None:
+    code = "from kernelevolve.server.language_server.lints import lint; lint('import triton\\nx = 1if 2else 3')"
+    child = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)
+
+    assert child.stderr == ""

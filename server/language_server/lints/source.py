@@ -238,11 +238,11 @@ def parse(text: str) -> ast.Module:
 
 
 def _parse_parts(text: str) -> ast.Module:
-    import parso  # takes a tenth of a second, and only broken texts need it
+    from parso.grammar import load_grammar  # takes a tenth of a second, and only broken texts need it
 
     body: list[ast.stmt] = []
     try:
-        module = parso.load_grammar().parse(text)
+        module = load_grammar().parse(text)
     except _PARSE_ERRORS:
         return ast.Module(body, [])
     for child in module.children:

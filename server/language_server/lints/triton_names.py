@@ -88,7 +88,7 @@ def read_language(folder: Path) -> Iterator[Word]:
         if not name.startswith("_"):
             yield _word(f"math.{name}", node)
     for name in _imported(folder / "math.py"):
-        if not name.startswith("_"):
+        if name not in definitions["math"]:
             yield Word(f"math.{name}", "value")
 
 
