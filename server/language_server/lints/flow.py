@@ -28,6 +28,8 @@ _ELEMENTWISE = frozenset(
     exp exp2 log log2 sqrt sqrt_rn rsqrt abs sin cos erf floor ceil sigmoid fma fdiv div_rn maximum minimum clamp
     """.split()
 )
+_BOUNDING = frozenset({"minimum", "clamp"})
+"""Offsets that went through these stay inside the data without a mask."""
 _REDUCTIONS = frozenset("sum max min argmax argmin xor_sum reduce_or reduce".split())
 _SAME_SHAPE = frozenset("softmax cumsum cumprod flip sort associative_scan".split())
 _LAYOUT = frozenset("multiple_of max_contiguous max_constancy".split())
@@ -251,7 +253,8 @@ class _Flow:
             return self.language(name[3:], node, arguments, keywords)
         if name in ("min", "max") and len(arguments) == 2:
             left, right = arguments
-            return arithmetic(left, right, promote(left, right))
+            bounded = arithmetic(left, right, promote(left, right))
+            return bounded.marked(Mark.WRAPPED) if name == "min" else bounded
         if name == "range":
             return Value(dtype=self._common_dtype(arguments), marks=_marks(arguments))
         if isinstance(node.func, ast.Attribute) and node.func.attr in _METHODS:
@@ -270,6 +273,7 @@ class _Flow:
             result = arguments[0] if arguments else UNKNOWN
             for other in arguments[1:]:
                 result = arithmetic(result, other, promote(result, other))
+            result = result.marked(Mark.WRAPPED) if leaf in _BOUNDING else result
             return replace(result.without(Mark.ZERO_FILLED), choices=frozenset(), is_exact=False)
         if name in ("program_id", "num_programs"):
             return Value(Kind.SCALAR, "int32", marks=frozenset({Mark.PROGRAM}))

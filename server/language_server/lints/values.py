@@ -33,7 +33,7 @@ class Mark(Enum):
     RANGE = "range"
     """A `tl.arange` whose length is a parameter."""
     WRAPPED = "wrapped"
-    """A remainder: offsets that wrap around need no mask."""
+    """A remainder or a minimum: offsets that were brought inside the data need no mask."""
     UNFILLED = "unfilled"
     """Lanes of a masked load that no `other=` filled."""
     ZERO_FILLED = "zero_filled"
