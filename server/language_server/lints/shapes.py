@@ -88,7 +88,12 @@ def constexprs(kernel: Kernel, values: Values) -> Iterator[Lint]:
         if isinstance(each, ast.Constant) and isinstance(each.value, str)
     }
     for name in kernel.parameters:
-        if name in kernel.constexprs and name not in read | mentioned | _OPTIONS and not name.startswith("_"):
+        if (
+            kernel.is_whole
+            and name in kernel.constexprs
+            and name not in read | mentioned | _OPTIONS
+            and not name.startswith("_")
+        ):
             text = f"{name} is never read: every new value of it compiles the kernel again for nothing. Remove it."
             yield UNUSED_CONSTEXPR.at(kernel.parameters[name], text, "hint")
     for node in kernel.nodes:

@@ -11,6 +11,13 @@ from functools import cached_property
 
 _PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
 """What `ast.parse` raises: bad syntax, a NUL, and two ways of too deep."""
+_STATEMENT = re.compile(r"[^\s)\]}#]")
+_FOLLOWING = re.compile(r"(?:else|elif|except|finally)\b")
+_DECORATED = re.compile(r"@|def\b|class\b|async\b")
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_NAMED_LINE = re.compile(r"expected an indented block after .* on line (\d+)")
+_MOST_REPAIRS = 8
+"""Lines of one statement that are passed over before it is given up."""
 _FILE = "<editor>"
 # A text that is being typed makes Python warn (`1if`), and on the standard error it would tell nobody anything.
 warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(_FILE))
@@ -63,6 +70,11 @@ class Kernel:
             if value is not None
         }
         return found
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether every line of it could be read."""
+        return not any(self.node.lineno - 1 <= line < (self.node.end_lineno or 0) for line in self.source.left_out)
 
     @cached_property
     def constexprs(self) -> set[str]:
@@ -136,8 +148,8 @@ class Source:
     """The parsed text."""
 
     def __init__(self, text: str) -> None:
-        self.lines = text.splitlines()
-        self.tree = parse(text)
+        self.lines = split_lines(text)
+        self.tree, self.left_out = parse(text)
         self.nodes = list(ast.walk(self.tree))
         self.aliases = dict(_aliases(self.nodes))
         self.kernels = self._find_kernels()
@@ -229,33 +241,63 @@ class Source:
         return None
 
 
-def parse(text: str) -> ast.Module:
-    """The tree of a text; of a half-typed one, the tree of the top-level statements that parse, in their places."""
+def parse(text: str) -> tuple[ast.Module, frozenset[int]]:
+    """The tree of a text and the lines (from 0) that were left out of it.
+
+    Of a half-typed text it holds the top-level statements that parse, in their places; in one that does not, the lines
+    that Python complains of are passed over.
+    """
     try:
-        return ast.parse(text, _FILE)
+        return ast.parse(text, _FILE), frozenset()
     except _PARSE_ERRORS:
-        return _parse_parts(text)
-
-
-def _parse_parts(text: str) -> ast.Module:
-    from parso.grammar import load_grammar  # takes a tenth of a second, and only broken texts need it
-
+        pass
     body: list[ast.stmt] = []
-    try:
-        module = load_grammar().parse(text)
-    except _PARSE_ERRORS:
-        return ast.Module(body, [])
-    for child in module.children:
-        if child.type in ("error_leaf", "endmarker", "newline"):
+    left_out: set[int] = set()
+    lines = split_lines(text)
+    starts = list(_starts(lines))
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        statements, skipped = _parse_part(lines[start:end], start)
+        body += statements
+        left_out |= skipped
+    return ast.Module(body, []), frozenset(left_out)
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines as Python and editors count them; `str.splitlines` also splits at form feeds and the like."""
+    return _LINE_END.split(text)
+
+
+def _starts(lines: list[str]) -> Iterator[int]:
+    """First lines of the top-level statements, decorators included."""
+    is_decorated = False
+    for number, line in enumerate(lines):
+        if _STATEMENT.match(line) is None or _FOLLOWING.match(line) is not None:
             continue
-        first = child.start_pos[0]
-        code = child.get_code(include_prefix=False)
+        if not (is_decorated and _DECORATED.match(line)):
+            yield number
+        is_decorated = line.startswith("@")
+
+
+def _parse_part(lines: list[str], start: int) -> tuple[list[ast.stmt], set[int]]:
+    """One top-level statement that may be half-typed."""
+    lines = list(lines)
+    skipped: set[int] = set()
+    for _ in range(_MOST_REPAIRS):
         try:
             # Blank lines before it keep the line numbers.
-            body += ast.parse("\n" * (first - 1) + code, _FILE).body
+            return ast.parse("\n" * start + "\n".join(lines), _FILE).body, skipped
+        except SyntaxError as error:
+            named = _NAMED_LINE.search(error.msg)
+            # An `if` without a body is complained of at the statement below it.
+            line = int(named[1]) - 1 if named is not None else (error.lineno or 0) - 1
+            if not start <= line < start + len(lines) or line in skipped:
+                break
+            row = lines[line - start]
+            lines[line - start] = row[: len(row) - len(row.lstrip())] + "pass"
+            skipped.add(line)
         except _PARSE_ERRORS:
-            continue
-    return ast.Module(body, [])
+            break
+    return [], set(range(start, start + len(lines)))
 
 
 def _aliases(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
