@@ -19,8 +19,9 @@ from kernelevolve.server.language_server.lints.finding import (
     Lint,
     Severity,
 )
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes, is_none, is_whole_axis
-from kernelevolve.server.language_server.lints.source import Kernel, whole_number
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes, is_none, is_whole_axis, whole_number
+from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.values import UNKNOWN, Kind
 
 _REFUSED: dict[type[ast.AST], str] = {

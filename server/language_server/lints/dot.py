@@ -12,7 +12,8 @@ from kernelevolve.server.language_server.lints.finding import (
     DOT_TYPES,
     Lint,
 )
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes
 from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.values import UNKNOWN
 

@@ -15,8 +15,9 @@ from kernelevolve.server.language_server.lints.finding import (
     WRONG_OTHER,
     Lint,
 )
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes, is_none
-from kernelevolve.server.language_server.lints.source import Kernel, whole_number
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes, is_none, whole_number
+from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.triton_names import triton_version
 from kernelevolve.server.language_server.lints.values import FLOATS, UNKNOWN, Kind, Mark, Value
 

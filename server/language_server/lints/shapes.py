@@ -15,7 +15,8 @@ from kernelevolve.server.language_server.lints.finding import (
     Lint,
     Severity,
 )
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes
 from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.values import UNKNOWN, Kind, Mark, Value
 
