@@ -213,7 +213,7 @@ def float_indices(kernel: Kernel, values: Values) -> Iterator[Lint]:
         in_loop = isinstance(parent, ast.Call) and kernel.source.name_of(parent.func) in ("range", "tl.range")
         if in_loop:
             text = f"{ast.unparse(node)} is a float32, and loops count whole numbers. Divide with `//` or tl.cdiv."
-            yield FLOAT_INDEX.at(node, text, "error" if kernel.is_certain(node) else "warning")
+            yield FLOAT_INDEX.at(node, text, kernel.severity(node))
 
 
 def _both_whole(node: ast.BinOp, values: Values) -> bool:

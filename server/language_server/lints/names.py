@@ -61,7 +61,7 @@ def module_values(kernel: Kernel, values: Values) -> Iterator[Lint]:
         reported.add(node.id)
         text = f"{node.id} is a plain global, which a kernel cannot read. Write {node.id} = tl.constexpr(...), "
         text += "or pass it as a `tl.constexpr` parameter."
-        yield GLOBAL.at(node, text, "error" if kernel.is_certain(node) else "warning")
+        yield GLOBAL.at(node, text, kernel.severity(node))
 
 
 def _is_nested(kernel: Kernel) -> bool:
@@ -81,4 +81,4 @@ def host_libraries(kernel: Kernel, values: Values) -> Iterator[Lint]:
         leaf = name.split(".")[-1]
         text = f"{ast.unparse(node.func)} runs on the host; a kernel cannot call it."
         text += f" Use tl.{leaf}." if leaf in known_names()["tl"] else " Use triton.language."
-        yield HOST_LIBRARY.at(node.func, text, "error" if kernel.is_certain(node) else "warning")
+        yield HOST_LIBRARY.at(node.func, text, kernel.severity(node))

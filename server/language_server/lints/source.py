@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from kernelevolve.server.language_server.lints.finding import Severity
 from kernelevolve.server.language_server.lints.nodes import whole_number
 from kernelevolve.server.language_server.lints.reading import parse, split_lines
 
@@ -115,6 +116,10 @@ class Kernel:
                 return False
         return True
 
+    def severity(self, node: ast.AST) -> Severity:
+        """Of a remark about what Triton refuses whenever it compiles the node."""
+        return "error" if self.is_certain(node) else "warning"
+
     def _may_leave_out(self, node: ast.AST) -> bool:
         if isinstance(node, ast.If | ast.IfExp):
             return node.test not in self.runtime_conditions
@@ -202,9 +207,9 @@ class Source:
                 kernels.append(Kernel(node, self, decorators))
         by_name = {kernel.node.name: kernel for kernel in kernels}
         for node in self.nodes:
-            launched = isinstance(node, ast.Call) and isinstance(node.func, ast.Subscript)
-            if launched and isinstance(node.func.value, ast.Name) and node.func.value.id in by_name:  # type: ignore[attr-defined]
-                by_name[node.func.value.id].launches.append(node)  # type: ignore[attr-defined, arg-type]
+            match node:
+                case ast.Call(func=ast.Subscript(value=ast.Name(id=name))) if name in by_name:
+                    by_name[name].launches.append(node)
         for kernel in kernels:
             kernel.configurations = [each for name, node in kernel.decorators for each in self._configs(name, node)]
         return kernels
