@@ -155,6 +155,19 @@ def test_a_functions_plain_parameters_may_be_constants() -> None:
     assert codes(text) == []
 
 
+def test_lengths_are_computed_as_triton_does() -> None:
+    body = "m: tl.constexpr = tl.cdiv(100, 32) {}\nr = tl.arange(0, m)\ntl.store(x_ptr + r, 1.0, mask=r < n)"
+
+    assert codes(kernel(body.format(""))) == []
+    assert codes(kernel(body.format("- 1"))) == [("KE101", "error")]
+
+
+def test_one_bad_number_of_several_is_no_error() -> None:
+    body = "m: tl.constexpr = 96 if FLAG else 64\nr = tl.arange(0, m)\ntl.store(x_ptr + r, 1.0, mask=r < n)"
+
+    assert codes(kernel(body, "x_ptr, n, FLAG: tl.constexpr = False")) == [("KE101", "warning")]
+
+
 def test_lanes_masked_along_another_axis_reach_no_result() -> None:
     body = """
     r = tl.arange(0, 16)

@@ -302,7 +302,10 @@ class _Flow:
         if name == "range":
             return Value(dtype=self._common_dtype(arguments), marks=_marks(arguments))
         if name == "cdiv" and len(arguments) == 2:
-            return self.operation(arguments[0], arguments[1], ast.FloorDiv()).without(Mark.RANGE)
+            result = self.operation(arguments[0], arguments[1], ast.FloorDiv()).without(Mark.RANGE)
+            if result.kind is Kind.CONSTEXPR:
+                return replace(result, choices=compute(arguments[0], arguments[1], "CeilDiv"))
+            return result
         return UNKNOWN
 
     def filled(self, name: str, node: ast.Call) -> Value:

@@ -41,7 +41,7 @@ def arange(kernel: Kernel, values: Values) -> Iterator[Lint]:
         bad = sorted(length for length in lengths if not is_power_of_two(length))
         if not bad:
             continue
-        certain = start.is_exact and end.is_exact
+        certain = start.is_exact and end.is_exact and len(bad) == len(lengths)
         what = "no more than its start" if bad[0] <= 0 else "no power of two"
         if certain:
             text = f"tl.arange of {bad[0]} elements: the end is {what}, and Triton refuses it. "
@@ -65,7 +65,8 @@ def block_shapes(kernel: Kernel, values: Values) -> Iterator[Lint]:
             bad = sorted(number for number in side.choices if not is_power_of_two(number))
             if bad and side.kind is Kind.CONSTEXPR:
                 text = f"A side of {bad[0]}: every side of a block is a power of two. Use {round_up(bad[0])} and mask."
-                yield SHAPE.at(each, text, _certainty(kernel, node, side.is_exact))
+                certain = side.is_exact and len(bad) == len(side.choices)
+                yield SHAPE.at(each, text, _certainty(kernel, node, certain))
         block = values.get(node, UNKNOWN)
         if block.elements is not None and block.elements > MOST_ELEMENTS:
             text = f"A block of {block.elements:,} elements: Triton allows {MOST_ELEMENTS:,}. Loop over smaller tiles."
