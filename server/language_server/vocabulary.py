@@ -43,7 +43,7 @@ class Vocabulary:
     """Two readers: one for mistakes, which may take a while, and one for words, which must answer at once."""
 
     def __init__(self) -> None:
-        self._linter = Child("reader", _READER)
+        self._linter = Child("reader", _READER, ("--background",))
         self._words = Child("reader", _READER)
 
     async def start(self) -> None:
