@@ -174,9 +174,10 @@ def _warm_up() -> str:
         import kernelevolve.evaluation.platforms.artifacts
         import kernelevolve.evaluation.tasks.loading
         import kernelevolve.server.language_server.compile_job  # noqa: F401
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 - a damaged installation may raise anything; the user is told
+        name = getattr(error, "name", None) or "torch or triton"
         return (
-            f"Kernels are not compiled: {error.name or 'triton'} cannot be imported ({error}). Install it beside "
+            f"Kernels are not compiled: {name} cannot be imported ({type(error).__name__}: {error}). Install it beside "
             "kernelevolve (pip install torch triton) and restart the language server."
         )
     return ""
