@@ -192,6 +192,8 @@ def test_missing_library_is_said_once_and_the_rest_works(tmp_path: Path, project
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text(f"raise ModuleNotFoundError('hidden for a test', name={missing!r})")
 
+    (broken / "version.py").write_text("cuda = None\nhip = None\n")
+
     async def work() -> None:
         environment = {"PYTHONPATH": str(tmp_path / "broken")}
         async with editing(tmp_path / "state", environment=environment) as editor:
