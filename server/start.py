@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kernelevolve.server.setting_table import SETTINGS
-
 
 def main() -> None:
     """Run what the program's arguments say."""
     command, words = "".join(sys.argv[1:2]), sys.argv[2:]
+    if command == "lsp":
+        from kernelevolve.server.language_server.command import run as run_language_server
+
+        raise SystemExit(run_language_server(words))
     # An editor waits for its server, and building the command line takes as long as a third of the server's start.
     run = _AT_ONCE.get(command)
     flags = plain_flags(command, words) if run is not None else None
@@ -35,6 +37,8 @@ def plain_flags(command: str, words: Sequence[str]) -> dict[str, Any] | None:
     Returns:
         Setting → what its flag says; None where the command line has to look: for help, and for every mistake.
     """
+    from kernelevolve.server.setting_table import SETTINGS
+
     known = {setting.flag: setting for setting in SETTINGS if command in setting.commands or setting.name == "state"}
     switches = {
         f"--{no}{flag.removeprefix('--')}": (setting.name, not no)
