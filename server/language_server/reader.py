@@ -15,9 +15,13 @@ from kernelevolve.server.language_server.lines import Call, Lines
 from kernelevolve.server.language_server.lints import lint
 from kernelevolve.server.language_server.words import complete, explain, warm_up
 
+_ONE_AT_A_TIME = threading.Lock()
 
-def _lint(_call: Call, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [asdict(found) for found in lint(given["text"])]
+
+def _lint(call: Call, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One after the other: of several texts that wait, those that were given up meanwhile are passed over."""
+    with _ONE_AT_A_TIME:
+        return [] if call.cancelled else [asdict(found) for found in lint(given["text"])]
 
 
 def _explain(_call: Call, given: Mapping[str, Any]) -> dict[str, Any] | None:
