@@ -469,6 +469,17 @@ def serve(state: StateOption = None, **settings: Any) -> None:
         run_serve({"state": state, **settings})
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    short_help="Serve editors: what a kernel costs on every target, while it is written.",
+)
+def lsp(context: typer.Context) -> None:
+    """Language server on stdio or TCP. The entry point leads there without coming through here (`server/entry.py`)."""
+    from kernelevolve.server.language_server.command import run
+
+    raise typer.Exit(run(context.args))
+
+
 @app.command("settings")
 def show_settings(as_json: JsonFlag = False) -> None:
     """Every setting: its value and where that comes from."""
