@@ -58,7 +58,7 @@ def test_commands_complete_show_progress_and_can_be_cancelled(desk: Desk) -> Non
         {"command": "verify", "uri": uri, "kernel": "scale"},
         {"command": "verify", "uri": uri, "kernel": "refused"},
         {"command": "verify", "uri": uri, "kernel": "endless"},
-        {"cancelled": "verify-3"},
+        {"cancelled": "verify-2"},
         {"command": "stop", "search": "s99"},
         {"command": "profile", "uri": uri},
         {"command": "verify", "uri": uri, "kernel": "scale"},

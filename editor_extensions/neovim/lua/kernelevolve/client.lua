@@ -16,7 +16,10 @@ end
 ---@return vim.lsp.Client|nil
 function M.get(buffer)
   local here = vim.lsp.get_clients({ name = M.NAME, bufnr = buffer or vim.api.nvim_get_current_buf() })
-  return here[1] or vim.lsp.get_clients({ name = M.NAME })[1]
+  local all = vim.list_extend(here, vim.lsp.get_clients({ name = M.NAME }))
+  return vim.iter(all):find(function(client)
+    return not client:is_stopped()
+  end)
 end
 
 --- The same; says what to do where there is none.
