@@ -36,9 +36,8 @@ class Desk:
 
     @property
     def real_server(self) -> list[str]:
-        return [
-            sys.executable, "-m", "kernelevolve.server.entry", "lsp", "--stdio", "--state", str(self.home / "state"),
-        ]  # fmt: skip
+        program = Path(sys.executable).with_name("kernelevolve")
+        return [str(program), "lsp", "--stdio", "--state", str(self.home / "state")]
 
     def run(self, words: list[object], limit_s: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run an editor as this user; none of its files outside the home."""

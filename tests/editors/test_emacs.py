@@ -13,6 +13,7 @@ from tests.editors.conftest import ROOT, Desk
 
 PACKAGE = ROOT / "editor_extensions" / "emacs" / "kernelevolve.el"
 CASES = Path(__file__).with_name("emacs")
+STRICT = "(setq byte-compile-error-on-warn t byte-compile-docstring-max-column 120)"
 EMACS = shutil.which("emacs")
 
 
@@ -58,7 +59,6 @@ def test_commands_lenses_and_searches(desk: Desk) -> None:
 def test_it_compiles_without_a_warning(desk: Desk) -> None:
     shutil.copy(PACKAGE, desk.project / PACKAGE.name)
     done = desk.run(
-        [EMACS, "--batch", "-f", "package-initialize", "--eval", "(setq byte-compile-error-on-warn t byte-compile-docstring-max-column 120)",
-         "-f", "batch-byte-compile", PACKAGE.name]
-    )  # fmt: skip
+        [EMACS, "--batch", "-f", "package-initialize", "--eval", STRICT, "-f", "batch-byte-compile", PACKAGE.name]
+    )
     assert done.returncode == 0, done.stderr

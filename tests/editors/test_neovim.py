@@ -128,3 +128,9 @@ def test_it_loads_as_a_package_and_starts_from_three_lines_of_the_readme(desk: D
     path = os.pathsep.join([str(bin_folder), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = desk.run([NVIM, "--headless", desk.kernel, "-c", check, "-c", "qa!"], PATH=path)
     assert done.stdout == "serves", done.stderr
+
+
+@needs_neovim
+@pytest.mark.slow
+def test_the_real_server_s_figures_reach_the_buffer(desk: Desk) -> None:
+    drive(desk, "real.lua", desk.real_server)
