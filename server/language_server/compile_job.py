@@ -66,7 +66,7 @@ def _answer(costs: Sequence[Cost], refusal: Refusal | None, files: Sequence[Path
     }
 
 
-# -- Triton ---------------------------------------------------------------------------------------------------------------
+# -- Triton ------------------------------------------------------------------------------------------------------------
 
 
 def _compile_triton(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def _typed(
     for name, rule in heuristics.items():
         try:
             values[name] = rule(dict(values))
-        except Exception:  # noqa: BLE001, S112 - a rule over made-up values may fail in any way; the guess stays
+        except Exception:  # noqa: BLE001 - a rule over made-up values may fail in any way; the guess stays
             continue
         typed = [replace(entry, value=values[name]) if entry.name == name else entry for entry in typed]
     return typed
@@ -313,9 +313,7 @@ def _compile_launch(launch: Any, targets: list[str], base: Cost) -> list[Cost]:
         if (place := _PLACE.search(outcome.log)) is not None and _is_file_of(launch, place["file"]):
             line = int(place["line"]) - 1
         advice = f" {outcome.advice}" if outcome.advice and not outcome.log else ""
-        costs.append(
-            replace(base, target=target, refusal=Refusal(f"{outcome.summary}{advice}", outcome.log, line))
-        )
+        costs.append(replace(base, target=target, refusal=Refusal(f"{outcome.summary}{advice}", outcome.log, line)))
     return costs
 
 
@@ -364,7 +362,7 @@ def _chip(target: str) -> tuple[str, int | None]:
     return name, hip_limits()[architecture].lds_bytes if architecture in hip_limits() else None
 
 
-# -- C++, CUDA, HIP -------------------------------------------------------------------------------------------------------
+# -- C++, CUDA, HIP ----------------------------------------------------------------------------------------------------
 
 
 def _compile_native(request: Mapping[str, Any], emit: Emit) -> tuple[list[Cost], Refusal | None]:

@@ -58,7 +58,9 @@ class CompileWorker:
                         for job in list(self._jobs.values()):
                             self._kill(job)
                         return
-                elif (job := next((job for job in self._jobs.values() if job.answers == key.fd), None)) is not None:
+                    continue
+                # It may have been killed by a request that came in the same round.
+                for job in [job for job in self._jobs.values() if job.answers == key.fd]:
                     self._read_answers(job)
 
     def _read_requests(self) -> bool:

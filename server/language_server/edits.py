@@ -34,7 +34,9 @@ def make_task(text: str, function: str) -> str:
         raise CannotEditError(f"There is no function {function!r} at the top level of this file.")
     needed = _needed(node, definitions)
     imports = [ast.get_source_segment(text, entry) or "" for entry in tree.body if _is_import(entry)]
-    parts = [ast.get_source_segment(text, entry) or "" for entry in tree.body if entry in needed and not _is_import(entry)]
+    parts = [
+        ast.get_source_segment(text, entry) or "" for entry in tree.body if entry in needed and not _is_import(entry)
+    ]
     body = ast.get_source_segment(text, node) or ""
     renamed = re.sub(rf"\bdef\s+{re.escape(function)}\b", "def reference", body, count=1)
     head = [f'"""{function}: the operator to optimise. Say in CASES which sizes matter."""', ""]
@@ -49,12 +51,12 @@ def make_task(text: str, function: str) -> str:
 
 
 _CASES_TEXT = textwrap.dedent(
-    '''\
+    """\
     CASES = {
         "small": {"rows": 16, "cols": 100},
         "main": {"rows": 4096, "cols": 1024, "weight": 4.0},
         "odd": {"rows": 131, "cols": 1537, "hidden": True},
-    }'''
+    }"""
 )
 
 
@@ -87,10 +89,10 @@ def _needed(node: ast.stmt, definitions: Mapping[str, ast.stmt]) -> set[ast.stmt
     while pending:
         current = pending.pop()
         for inner in ast.walk(current):
-            if isinstance(inner, ast.Name) and (other := definitions.get(inner.id)) is not None:
-                if other is not node and other not in found:
-                    found.add(other)
-                    pending.append(other)
+            other = definitions.get(inner.id) if isinstance(inner, ast.Name) else None
+            if other is not None and other is not node and other not in found:
+                found.add(other)
+                pending.append(other)
     return found
 
 
@@ -116,7 +118,14 @@ def add_case(text: str, name: str, parameters: Mapping[str, Any]) -> tuple[int, 
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
         raise CannotEditError(f"The task does not parse ({error}): mend it first.") from error
-    node = next((entry.value for entry in tree.body if "CASES" in _defined(entry) and isinstance(entry, (ast.Assign, ast.AnnAssign))), None)
+    node = next(
+        (
+            entry.value
+            for entry in tree.body
+            if "CASES" in _defined(entry) and isinstance(entry, (ast.Assign, ast.AnnAssign))
+        ),
+        None,
+    )
     if not isinstance(node, ast.Dict) or node.end_lineno is None:
         raise CannotEditError("The task has no CASES = {…} at its top level; add the case by hand.")
     names = [key.value for key in node.keys if isinstance(key, ast.Constant)]

@@ -52,8 +52,9 @@ def verify(pool: JudgePool, call: Call, given: Mapping[str, Any]) -> dict[str, A
     cancellation = Cancellation()
     call.on_cancel(cancellation.cancel)
     platforms = platforms_for(given["language"], given["targets"])
+    timed_calls = _TIMED_CALLS if given["timed_calls"] is None else given["timed_calls"]
     result = compile_and_verify(
-        pool, given["task"], given["text"], given["language"], platforms, ["eager"], _TIMED_CALLS, _LIMIT_S,
+        pool, given["task"], given["text"], given["language"], platforms, ["eager"], timed_calls, _LIMIT_S,
         lambda text, share: call.event(text=text, share=share), cancellation,
     )  # fmt: skip
     return _on_file(result.status, result.platforms, result.receipt_hash, given["text"])

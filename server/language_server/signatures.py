@@ -1,7 +1,7 @@
 """With which arguments to compile a kernel that nobody was seen to launch: what a comment says, else a stated guess.
 
-Standard library alone, on the kernel's syntax tree: pointers are what is loaded from and stored to, constants take their
-defaults, the first autotuning configuration, or a value that their use suggests.
+Standard library alone, on the kernel's syntax tree: pointers are what is loaded from and stored to, constants take
+their defaults, the first autotuning configuration, or a value that their use suggests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ INTEGERS = {"i1", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"}
 _ALIASES = {
     "float16": "fp16", "half": "fp16", "bfloat16": "bf16", "float32": "fp32", "float": "fp32", "float64": "fp64",
     "int1": "i1", "bool": "i1", "int8": "i8", "int16": "i16", "int32": "i32", "int": "i32", "int64": "i64",
-    "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64", "float8_e4m3fn": "fp8e4nv", "float8_e5m2": "fp8e5",
+    "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64",
+    "float8_e4m3fn": "fp8e4nv", "float8_e5m2": "fp8e5",
 }  # fmt: skip
 _MEMORY = {"load", "store"}
 _PASSED_ON = {"advance", "multiple_of", "max_contiguous", "max_constancy", "cast", "broadcast_to", "expand_dims"}
@@ -27,11 +28,15 @@ _FLOAT_NAME = re.compile(
     r"|smoothing|^inv_|epsilon|std|mean|sigma"
 )
 _WIDE_NAME = re.compile(r"lse|mean|rstd|var|loss|acc|stat|norm$|amax|workspace|(^|_)(m|l|delta)(_ptr)?$", re.IGNORECASE)
-_INDEX_NAME = re.compile(r"idx|index|indices|ids?(_ptr)?$|label|target|seqlen|offsets?(_ptr)?$|table|lens(_ptr)?$|(^|_)pos")
+_INDEX_NAME = re.compile(
+    r"idx|index|indices|ids?(_ptr)?$|label|target|seqlen|offsets?(_ptr)?$|table|lens(_ptr)?$|(^|_)pos"
+)
 _BLOCK_NAME = re.compile(r"BLOCK|TILE|CHUNK|^B[A-Z]{1,2}$|^[a-z]*block", re.IGNORECASE)
 _DTYPE_NAME = re.compile(r"d_?type", re.IGNORECASE)
-_FLAG_NAME = re.compile(r"^(IS|HAS|USE|EVEN|DO|WITH|ALLOW|STORE|SAVE|RETURN|TRANS|INTERLEAVED|CAUSAL|REVERSE|ENABLE)_|^CAUSAL$",
-                        re.IGNORECASE)  # fmt: skip
+_FLAG_NAME = re.compile(
+    r"^(IS|HAS|USE|EVEN|DO|WITH|ALLOW|STORE|SAVE|RETURN|TRANS|INTERLEAVED|CAUSAL|REVERSE|ENABLE)_|^CAUSAL$",
+    re.IGNORECASE,
+)
 _LAUNCH_OPTIONS = {"num_warps", "num_stages", "num_ctas", "maxnreg", "waves_per_eu", "matrix_instr_nonkdim", "kpack"}
 INTEGER_VALUE = 1024
 """What an integer is taken to be: Triton specialises for multiples of 16, as sizes and strides mostly are."""
@@ -146,8 +151,8 @@ def said_argument(name: str, text: str) -> Typed:
     if value is None:
         return Typed(name, "constant", None, guessed=False)
     raise AnnotationError(
-        f"The annotation says {name}={text}, which is no type. Write a pointer (*fp16, *bf16, *fp32, *i32, …), a scalar "
-        "(i32, i64, fp32, …) or a number."
+        f"The annotation says {name}={text}, which is no type. Write a pointer (*fp16, *bf16, *fp32, *i32, …), a "
+        "scalar (i32, i64, fp32, …) or a number."
     )
 
 
