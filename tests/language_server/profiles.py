@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 from lsprotocol import types
-from pytest_lsp import LanguageClient, client_capabilities, make_test_lsp_client
-from pytest_lsp.client import LspSpecificationWarning
+from pygls.protocol import default_converter
+from pytest_lsp import LanguageClient, client_capabilities
+from pytest_lsp.client import LspSpecificationWarning, register_lsp_features
 
 from kernelevolve.server.language_server.client import plain
 
@@ -40,6 +41,25 @@ def capabilities_of(profile: str) -> types.ClientCapabilities:
         found.workspace.inlay_hint = types.InlayHintWorkspaceClientCapabilities(refresh_support=True)
         found.workspace.diagnostics = types.DiagnosticWorkspaceClientCapabilities(refresh_support=True)
     return found
+
+
+def read_code_action(value: Any, _type: Any) -> types.Command | types.CodeAction:
+    """A code action or a bare command; lsprotocol 2025.0.0 takes each action that has a command for a bare one."""
+    kind = types.Command if isinstance(value.get("command"), str) else types.CodeAction
+    return default_converter().structure(value, kind)
+
+
+def make_client() -> LanguageClient:
+    """pytest-lsp's client, which can read code actions."""
+
+    def converter() -> Any:
+        made = default_converter()
+        made.register_structure_hook(Union[types.Command, types.CodeAction], read_code_action)  # noqa: UP007
+        return made
+
+    client = LanguageClient(converter_factory=converter)
+    register_lsp_features(client)
+    return client
 
 
 def unit_length(text: str, encoding: str) -> int:
@@ -189,7 +209,7 @@ def session_of(profile: str, folder: Path) -> Iterator[Session]:
     shutil.copytree(ROOT / "examples" / "rmsnorm_swiglu", project)
     refreshes: Counter[str] = Counter()
     edits: list[types.ApplyWorkspaceEditParams] = []
-    client = make_test_lsp_client()
+    client = make_client()
     for method in (
         types.WORKSPACE_CODE_LENS_REFRESH,
         types.WORKSPACE_INLAY_HINT_REFRESH,

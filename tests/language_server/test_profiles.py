@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,17 +72,11 @@ def test_figures_show_as_hints_or_else_as_lenses(session: Session, triton_file: 
     for _ in range(240):
         if found := figures():
             break
-        session.run(pause(0.5))
+        session.run(asyncio.sleep(0.5))
     else:
         raise AssertionError(f"no figures; messages: {session.client.messages}")
     assert "spills" in found[0]
     assert "occ" in found[0]
-
-
-async def pause(seconds: float) -> None:
-    import asyncio
-
-    await asyncio.sleep(seconds)
 
 
 def test_only_declared_refreshes_were_sent(session: Session, triton_file: tuple[str, str]) -> None:
@@ -157,11 +152,10 @@ def test_code_actions_run_commands_that_exist(session: Session, triton_file: tup
         types.TextDocumentIdentifier(uri), types.Range(place, place), types.CodeActionContext(diagnostics=[])
     )
     actions = session.run(session.client.text_document_code_action_async(asked)) or []
-    print(actions)
     commands = {one.title: one.command for one in actions if isinstance(one, types.CodeAction) and one.command}
     verify = next(command for title, command in commands.items() if title.startswith("Verify"))
     assert verify.command == "kernelevolve.verify"
-    assert verify.arguments == [{"uri": uri, "kernel": KERNEL}]
+    assert list(verify.arguments or ()) == [{"uri": uri, "kernel": KERNEL}]
     provider = session.server.capabilities.execute_command_provider
     assert provider is not None
     assert {command.command for command in commands.values()} <= set(provider.commands)
@@ -173,7 +167,7 @@ def kinds(session: Session, token: Any) -> list[str]:
 
 def test_a_verdict_comes_with_progress(session: Session, triton_file: tuple[str, str]) -> None:
     """The token is the server's or, as VS Code's commands may bring one, the client's."""
-    uri, text = triton_file
+    uri, _text = triton_file
     token = "mine" if session.profile == MODERN else None
     if token:
         session.client.progress_reports[token] = []
@@ -194,8 +188,6 @@ def test_a_verdict_can_be_cancelled(session: Session, triton_file: tuple[str, st
     before = set(session.client.progress_reports)
 
     async def start_and_cancel() -> BaseException | None:
-        import asyncio
-
         asked = types.ExecuteCommandParams(command="kernelevolve.profile", arguments=[{"uri": uri}])
         work = asyncio.ensure_future(session.client.workspace_execute_command_async(asked))
         while not (begun := [one for one in session.client.progress_reports if one not in before]):
