@@ -154,11 +154,10 @@ Nothing waits: a verdict may take minutes."
      (kernelevolve--show "*kernelevolve kernel*" (concat (plist-get result :title) "\n\n" (plist-get result :text))))))
 
 (defun kernelevolve--bottleneck (one)
-  "ONE bottleneck as a line: a text, or a property list."
-  (if (stringp one)
-      one
-    (mapconcat (lambda (value) (format "%s" value))
-               (cl-loop for (_name value) on one by #'cddr when (stringp value) collect value) ": ")))
+  "ONE bottleneck as a line, and what to do below it."
+  (let ((share (plist-get one :share)) (advice (plist-get one :advice)))
+    (concat (plist-get one :kind) (if (numberp share) (format " (%.0f %%)" (* 100 share)) "") ": "
+            (plist-get one :summary) (if (and advice (not (equal "" advice))) (concat "\n  " advice) ""))))
 
 (defun kernelevolve--run (command argument)
   "Run COMMAND with ARGUMENT for this buffer and show what it answers."

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcInvalidParams, JsonRpcRequestCancelled
 from pygls.lsp.server import LanguageServer
 
 LOG = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 KERNEL = re.compile(r"^(?:@triton\.jit\s+)def\s+(\w+)", re.MULTILINE)
 COMMANDS = ("verify", "profile", "optimize", "stop", "applyBest", "addCase", "makeTask", "showKernel")
+BOTTLENECK = {"kind": "uncoalesced access", "share": 0.4, "summary": "Rows apart.", "advice": "Swap the loops."}
 
 server = LanguageServer("kernelevolve", "0.contract", text_document_sync_kind=types.TextDocumentSyncKind.Incremental)
 searches: dict[str, dict[str, Any]] = {}
@@ -161,7 +162,7 @@ async def verify(argument: Any) -> dict[str, Any]:
         if progress.tokens[token].cancelled():
             note(cancelled=token)
             progress.end(token, types.WorkDoneProgressEnd(message="given up"))
-            return {"status": "cancelled", "message": "Given up."}
+            raise JsonRpcRequestCancelled("Given up.")
         progress.report(token, types.WorkDoneProgressReport(message=f"step {step}", percentage=step))
         await asyncio.sleep(0.05)
     progress.end(token, types.WorkDoneProgressEnd(message="done"))
@@ -171,7 +172,7 @@ async def verify(argument: Any) -> dict[str, Any]:
 @server.command("kernelevolve.profile")
 def profile(argument: Any) -> dict[str, Any]:
     note(command="profile", **as_dict(argument))
-    return {"summary": "Bound by memory.", "bottlenecks": ["uncoalesced access"], "report": "/state/report.html"}
+    return {"summary": "Bound by memory.", "bottlenecks": [BOTTLENECK], "report": "/state/report.json"}
 
 
 @server.command("kernelevolve.optimize")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SCALE_CPP
 from tests.editors.conftest import ROOT, Desk
 
 PLUGIN = ROOT / "editor_extensions" / "neovim"
@@ -134,3 +135,11 @@ def test_it_loads_as_a_package_and_starts_from_three_lines_of_the_readme(desk: D
 @pytest.mark.slow
 def test_the_real_server_s_figures_reach_the_buffer(desk: Desk) -> None:
     drive(desk, "real.lua", desk.real_server)
+
+
+@needs_neovim
+@pytest.mark.slow
+def test_the_real_server_s_commands_work_from_neovim(desk: Desk) -> None:
+    (desk.project / "kernel.cpp").write_text(SCALE_CPP)
+    (desk.project / "plain.py").write_text("def double(x):\n    return 2 * x\n")
+    drive(desk, "real_commands.lua", desk.real_server)

@@ -25,7 +25,8 @@ return {
   end,
   capabilities = {
     experimental = { kernelevolve = { searches = true } },
-    workspace = { codeLens = { refreshSupport = true } },
+    -- Neovim takes edits of several documents and new files, and declares the new files alone.
+    workspace = { codeLens = { refreshSupport = true }, workspaceEdit = { documentChanges = true } },
   },
   handlers = {
     ['kernelevolve/searchesChanged'] = changed,

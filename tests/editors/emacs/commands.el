@@ -8,7 +8,7 @@
 (until "the profile"
        (lambda () (and (get-buffer "*kernelevolve profile*")
                        (with-current-buffer "*kernelevolve profile*"
-                         (string-match-p "- uncoalesced access" (buffer-string))))))
+                         (string-match-p "- uncoalesced access (40 %): Rows apart.\n  Swap" (buffer-string))))))
 (kernelevolve-status)
 (until "the status"
        (lambda () (and (get-buffer "*kernelevolve status*")

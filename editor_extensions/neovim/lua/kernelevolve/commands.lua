@@ -12,17 +12,18 @@ local function known(value)
   return value ~= nil and value ~= vim.NIL
 end
 
-local function as_lines(value)
-  if type(value) ~= 'table' then
-    return vim.split(tostring(value), '\n', { plain = true })
+-- `kind (40 %): summary`, and what to do below it.
+local function bottleneck_lines(found)
+  local share = known(found.share) and string.format(' (%.0f %%)', found.share * 100) or ''
+  local lines = vim.split(found.summary or '', '\n', { plain = true })
+  lines[1] = string.format('- %s%s: %s', tostring(found.kind), share, lines[1])
+  if known(found.advice) and found.advice ~= '' then
+    vim.list_extend(lines, vim.split(found.advice, '\n', { plain = true }))
   end
-  local parts = {}
-  for _, field in ipairs({ 'title', 'name', 'rule', 'message', 'evidence', 'advice' }) do
-    if known(value[field]) then
-      table.insert(parts, (tostring(value[field]):gsub('\n', ' ')))
-    end
+  for index = 2, #lines do
+    lines[index] = '  ' .. lines[index]
   end
-  return { #parts > 0 and table.concat(parts, ': ') or vim.inspect(value):gsub('\n%s*', ' ') }
+  return lines
 end
 
 -- What the user sees of each command's answer.
@@ -43,9 +44,7 @@ end
 shown['kernelevolve.profile'] = function(result)
   local lines = vim.split(result.summary or '', '\n', { plain = true })
   for _, bottleneck in ipairs(result.bottlenecks or {}) do
-    for index, line in ipairs(as_lines(bottleneck)) do
-      table.insert(lines, (index == 1 and '- ' or '  ') .. line)
-    end
+    vim.list_extend(lines, bottleneck_lines(bottleneck))
   end
   if known(result.report) then
     vim.list_extend(lines, { '', 'Report: ' .. result.report })
