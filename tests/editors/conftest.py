@@ -39,7 +39,7 @@ class Desk:
         program = Path(sys.executable).with_name("kernelevolve")
         return [str(program), "lsp", "--stdio", "--state", str(self.home / "state")]
 
-    def run(self, words: list[object], limit_s: float = 240, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, words: list[object], limit_s: float = 280, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run an editor as this user; none of its files outside the home."""
         environment = {
             "HOME": str(self.home), "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),

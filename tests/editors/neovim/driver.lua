@@ -9,7 +9,7 @@ end
 --- Wait until something holds; what it returns, or an error that names it and all that was said.
 function M.wait(what, holds, limit_ms)
   local value
-  vim.wait(limit_ms or 30000, function()
+  vim.wait(limit_ms or 120000, function()
     value = holds()
     return value and true or false
   end, 20)
