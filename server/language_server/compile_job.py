@@ -314,7 +314,9 @@ def _compile_launch(launch: Any, targets: list[str], base: Cost) -> list[Cost]:
         if (place := _PLACE.search(outcome.log)) is not None and _is_file_of(launch, place["file"]):
             line = int(place["line"]) - 1
         advice = f" {outcome.advice}" if outcome.advice and not outcome.log else ""
-        costs.append(replace(base, target=target, refusal=Refusal(f"{outcome.summary}{advice}", outcome.log, line)))
+        # The same for every target, so that it is said once.
+        summary = outcome.summary.replace(f" for {target}.", ".")
+        costs.append(replace(base, target=target, refusal=Refusal(f"{summary}{advice}", outcome.log, line)))
     return costs
 
 

@@ -26,8 +26,8 @@ def test_start_imports_nothing_heavy() -> None:
         "from kernelevolve.server.language_server.server import build_server\n"
         "from kernelevolve.server.language_server import commands\n"
         "build_server()\n"
-        "print([name for name in ('torch', 'triton', 'lancedb', 'numpy', 'pydantic', 'sqlalchemy', 'mcp', 'typer', 'rich')"
-        " if name in sys.modules])"
+        "heavy = 'torch triton lancedb numpy pydantic sqlalchemy mcp typer rich'.split()\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -48,7 +48,8 @@ def test_initialize_says_what_it_can_do(lsp_state: Path) -> None:
 
 
 def test_positions_are_counted_as_agreed(lsp_state: Path, tmp_path: Path) -> None:
-    text = "import triton\nimport triton.language as tl\n\n@triton.jit\ndef k(x_ptr, N):\n    y = '𝒳' + tl.arange(0, 100)\n"
+    body = "@triton.jit\ndef k(x_ptr, N):\n    y = '𝒳' + tl.arange(0, 100)\n"
+    text = f"import triton\nimport triton.language as tl\n\n{body}"
     path = tmp_path / "bad.py"
     path.write_text(text)
 
