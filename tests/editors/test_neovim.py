@@ -19,15 +19,18 @@ PLUGIN = ROOT / "editor_extensions" / "neovim"
 CASES = Path(__file__).with_name("neovim")
 
 
+def version_of(path: str) -> tuple[int, int] | None:
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
+    version = re.match(r"NVIM v(\d+)\.(\d+)", said)
+    return (int(version[1]), int(version[2])) if version else None
+
+
 def find_neovim() -> str | None:
     """A Neovim of 0.11 or newer: the wheel's, or one on the PATH."""
     for place in (str(Path(sys.executable).parent), None):
         path = shutil.which("nvim", path=place)
-        if path is not None:
-            said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
-            version = re.match(r"NVIM v(\d+)\.(\d+)", said)
-            if version and (int(version[1]), int(version[2])) >= (0, 11):
-                return path
+        if path is not None and (version_of(path) or (0, 0)) >= (0, 11):
+            return path
     return None
 
 
@@ -143,3 +146,31 @@ def test_the_real_server_s_commands_work_from_neovim(desk: Desk) -> None:
     (desk.project / "kernel.cpp").write_text(SCALE_CPP)
     (desk.project / "plain.py").write_text("def double(x):\n    return 2 * x\n")
     drive(desk, "real_commands.lua", desk.real_server)
+
+
+def old_neovim() -> str | None:
+    """A Neovim before 0.11 on the PATH, such as Debian 12's 0.7."""
+    for folder in os.environ["PATH"].split(os.pathsep):
+        path = shutil.which("nvim", path=folder)
+        if path is not None and (version_of(path) or (1, 0)) < (0, 11):
+            return path
+    return None
+
+
+@pytest.mark.skipif(old_neovim() is None, reason="no Neovim before 0.11 is on the PATH: apt-get install neovim")
+def test_the_lines_for_an_old_neovim_give_lenses_hover_and_diagnostics(desk: Desk) -> None:
+    guide = (ROOT / "docs" / "editors.md").read_text()
+    snippet = re.search(r"```lua\n(.*?)```", guide, re.DOTALL)
+    assert snippet is not None
+    init = desk.home / "init.lua"
+    init.write_text(snippet[1])
+    program = desk.home / "bin" / "kernelevolve"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nexec {' '.join(desk.contract_server)}\n")
+    program.chmod(0o755)
+    path = os.pathsep.join([str(program.parent), os.environ["PATH"]])
+    done = desk.run(
+        [old_neovim(), "--headless", "-u", init, "-i", "NONE", "-c", f"luafile {CASES / 'old.lua'}"],
+        TEST_FOLDER=str(CASES), PATH=path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
