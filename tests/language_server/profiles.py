@@ -229,7 +229,8 @@ def session_of(profile: str, folder: Path) -> Iterator[Session]:
     with asyncio.Runner() as runner, warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always", LspSpecificationWarning)
         session = Session(profile, client, runner, project, capabilities, refreshes, edits)
-        session.run(client.start_io(str(PROGRAM), "lsp", "--stdio", "--state", str(folder / "state")))
+        # Editors start servers in the workspace, whose triton.py must not stand in for Triton.
+        session.run(client.start_io(str(PROGRAM), "lsp", "--stdio", "--state", str(folder / "state"), cwd=project))
         asked = types.InitializeParams(
             capabilities=capabilities,
             process_id=None,
