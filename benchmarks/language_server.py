@@ -271,9 +271,7 @@ def main() -> int:
           f"({hover['share_while_compiling']:.0%} of {hover['hovers']} while compiling); "
           f"bare p50 {found['bare_hover_ms']['p50']:.1f} ms")  # fmt: skip
     print(f"save to hints      p50 {hint['p50']:.2f} s, max {hint['max']:.2f} s (one kernel, two targets)")
-    print(
-        f"{large['lines']} lines        hover after keystrokes: p50 {large['p50']:.1f} ms, p95 {large['p95']:.1f} ms"
-    )
+    print(f"{large['lines']} lines        hover after keystrokes: p50 {large['p50']:.1f} ms, p95 {large['p95']:.1f} ms")
     print(f"load of the machine {found['machine']['load'][0]:.1f} on {found['machine']['processors']} processors")
     if given.json is not None:
         given.json.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Open every file of installed packages in the language server: for how many kernels can it say what they cost?
+"""Open the files of installed packages in the language server: for how many kernels can it say what they cost?
 
-Counts files that fail, kernels with figures for all targets, and errors said of kernels: as nobody says the types of these
-kernels' arguments, a `does-not-compile` of severity error would be a false one.
+Counts files that fail, kernels with figures for all targets, and errors said of kernels: as nobody says the types of
+these kernels' arguments, a `does-not-compile` of severity error would be a false one.
 
     python benchmarks/language_server_kernels.py liger_kernel.ops flag_gems.ops [--json FILE] [--path DIR]
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
 import json
 import os
 import sys
@@ -29,11 +28,12 @@ SERVER = (sys.executable, "-c", "from kernelevolve.server.entry import main; mai
 
 
 def _files(package: str) -> list[Path]:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
+    # By path: importing a package's parent may need a GPU.
+    inside = Path(*package.split("."))
+    root = next((Path(folder, inside) for folder in sys.path if Path(folder, inside).is_dir()), None)
+    if root is None:
         raise SystemExit(f"{package} is not installed: pip install it, or name its folder with --path.")
-    root = Path(next(iter(spec.submodule_search_locations)))
-    return sorted(path for path in root.rglob("*.py") if scan(path.read_text(encoding="utf-8")).kernels)
+    return sorted(path for path in root.glob("*.py") if scan(path.read_text(encoding="utf-8")).kernels)
 
 
 class _Session:

@@ -163,6 +163,10 @@ class CompileWorker:
 def _warm_up() -> str:
     """Import what every job needs. Returns why Triton kernels can't be compiled, or nothing."""
     try:
+        # What is missing shows at once, before the imports that take seconds.
+        import torch  # noqa: F401
+        import triton  # noqa: F401
+
         from kernelevolve.evaluation.languages.triton_launches import warm_up
 
         warm_up()
