@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import sys
 import time
 import traceback
@@ -148,7 +149,7 @@ def report(files: list[File], asked: list[File], folders: list[Path], targets: l
     compiled = sum(kernel.name in file.compiled for file, kernel in kernels)
     unasked = [file for file in asked if file.trouble and not file.costs]
     refused = Counter(
-        cost["refusal"]["message"][:120] for file in asked for cost in file.costs if cost["refusal"] is not None
+        _plain(cost["refusal"]["message"]) for file in asked for cost in file.costs if cost["refusal"] is not None
     )
     lints = Counter((each.code, each.name, each.severity) for file in files for each in file.lints)
     return {
@@ -156,7 +157,7 @@ def report(files: list[File], asked: list[File], folders: list[Path], targets: l
         "triton": metadata.version("triton"),
         "targets": targets,
         "files": len(files),
-        "exceptions": [f"{file.path}: {file.exception}" for file in files if file.exception],
+        "exceptions": [f"{_shown(file, folders)}: {file.exception}" for file in files if file.exception],
         "jit_functions": sum(len(file.functions) for file in files),
         "kernels": sum(len(file.kernels) for file in files),
         "lint_ms": {
@@ -175,16 +176,27 @@ def report(files: list[File], asked: list[File], folders: list[Path], targets: l
             "not_imported": {
                 "files": len(unasked),
                 "kernels": sum(len(file.kernels) for file in unasked),
-                "why": dict(Counter(file.trouble[:120] for file in unasked)),
+                "why": dict(Counter(_plain(file.trouble) for file in unasked)),
             },
             "refused": dict(refused.most_common(20)),
         },
         "false_errors": [
-            f"{file.path}:{found.line + 1} {name}: {found.code} {found.message}"
+            f"{_shown(file, folders)}:{found.line + 1} {name}: {found.code} {found.message}"
             for file in asked
             for name, found in file.false_errors()
         ],
     }
+
+
+def _shown(file: File, folders: list[Path]) -> str:
+    """A file's path from beside the folder that it was found in."""
+    parent = next(each.resolve().parent for each in folders if file.path.is_relative_to(each.resolve()))
+    return file.path.relative_to(parent).as_posix()
+
+
+def _plain(message: str) -> str:
+    """A message without this machine's paths and numbers of lines, so that equal reasons count as one."""
+    return re.sub(r"line \d+", "line …", re.sub(r"/[^\s:,)]*/", "", message))[:140]
 
 
 def show(result: dict[str, Any]) -> None:

@@ -69,7 +69,9 @@ class OpenFile:
     task: TaskOfFile = field(default_factory=lambda: TaskOfFile(None))
     """The task it belongs to."""
     lints: list[Remark] = field(default_factory=list)
-    """Mistakes in the text."""
+    """Mistakes in the text `linted`."""
+    linted: str | None = None
+    """The text that was looked through for mistakes."""
     costs: dict[tuple[str, str], Cost] = field(default_factory=dict)
     """Kernel and target → what it costs."""
     refusal: Refusal | None = None

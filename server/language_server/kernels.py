@@ -247,16 +247,10 @@ def _without_strings(line: str) -> str:
 
 def _parameters(lines: list[str], line: int, column: int) -> tuple[Parameter, ...]:
     """Parameters from the opening bracket on, to the closing one or as far as they are typed."""
-    text = "\n".join(
-        [
-            _without_comment(lines[line][column:]),
-            *(_without_comment(other) for other in lines[line + 1 : line + _DECORATORS_ABOVE]),
-        ]
-    )
     depth = 1
     parts: list[str] = []
     current: list[str] = []
-    for mark in text:
+    for mark in _marks(lines, line, column):
         if mark in "([{":
             depth += 1
         elif mark in ")]}":
@@ -268,10 +262,18 @@ def _parameters(lines: list[str], line: int, column: int) -> tuple[Parameter, ..
             current = []
         else:
             current.append(mark)
-        if mark == "\n" and depth == 1 and re.match(r"\s*(@|def\b|class\b)", "".join(current)):
-            break
     parts.append("".join(current))
     return tuple(parameter for part in parts if (parameter := _parameter(part)) is not None)
+
+
+def _marks(lines: list[str], line: int, column: int) -> Iterator[str]:
+    """The characters from a place on without comments, up to where another definition begins."""
+    yield from _without_comment(lines[line][column:])
+    for text in lines[line + 1 : line + _DECORATORS_ABOVE]:
+        if re.match(r"\s*(@|def\b|class\b)", text):
+            return
+        yield "\n"
+        yield from _without_comment(text)
 
 
 def _without_comment(line: str) -> str:

@@ -64,6 +64,11 @@ def notes(name: str, targets: Sequence[str], most: int = 3) -> list[Note]:
     return [Note(note.page, fill_in(note.text, note.page.id)) for note in found[:most]]
 
 
+def known_names(begun: str) -> list[str]:
+    """Identifiers of the documents that begin so, in order."""
+    return sorted(name for name in _index() if name.startswith(begun) and name != begun)
+
+
 def page(identifier: str) -> Page | None:
     """A document's head; None where there is no such document."""
     return _pages().get(identifier)

@@ -6,6 +6,7 @@ Following the values through a large file takes a while; in the server's own pro
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,9 +16,15 @@ from kernelevolve.server.language_server.lines import Call, Lines
 from kernelevolve.server.language_server.lints import lint
 from kernelevolve.server.language_server.words import complete, explain, warm_up
 
+_ONE_AT_A_TIME = threading.Lock()
+_NICE = 5
+"""Remarks may come a moment later; keystrokes and hovers must not."""
 
-def _lint(_call: Call, given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [asdict(found) for found in lint(given["text"])]
+
+def _lint(call: Call, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One after the other: of several texts that wait, those that were given up meanwhile are passed over."""
+    with _ONE_AT_A_TIME:
+        return [] if call.cancelled else [asdict(found) for found in lint(given["text"])]
 
 
 def _explain(_call: Call, given: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -31,6 +38,8 @@ def _complete(_call: Call, given: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Answer the server on stdin and stdout."""
+    if "--background" in sys.argv[1:]:
+        os.nice(_NICE)
     lines = Lines({"lint": _lint, "explain": _explain, "complete": _complete})
     threading.Thread(target=warm_up, daemon=True).start()
     lines.serve()

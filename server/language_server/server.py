@@ -138,14 +138,14 @@ class KernelServer(LanguageServer):
         file = self.files.get(uri)
         if file is not None:
             file.update(self.workspace.get_text_document(uri).source)
-            self._later("lint", uri, self._lint(file))
+            self._lint_later(file)
 
     def saved(self, uri: str) -> None:
         """A file lies on the disk as it is now."""
         file = self.files.get(uri)
         if file is not None:
             self._later("look", uri, self._look(file))
-            self._later("lint", uri, self._lint(file))
+            self._lint_later(file)
 
     def closed(self, uri: str) -> None:
         """A file was closed: everything under way for it is given up."""
@@ -167,14 +167,26 @@ class KernelServer(LanguageServer):
             await self.desk.recall(file)
             self.refresh(file.uri)
 
+    def _lint_later(self, file: OpenFile) -> None:
+        # A client that asks for diagnostics does so after each change, and is answered then.
+        if not self.able.pulls_diagnostics:
+            self._later("lint", file.uri, self._lint(file))
+        elif not self._pulls():
+            self.refresh(file.uri)
+
     async def _lint(self, file: OpenFile) -> None:
         await asyncio.sleep(_LINT_DEBOUNCE_S)
-        if self.options.lints and not file.is_native:
-            text = file.text
-            found = await self.vocabulary.lint(text)
-            if file.text == text:
-                file.lints = found
+        await self._relint(file)
         self.refresh(file.uri)
+
+    async def _relint(self, file: OpenFile) -> None:
+        """Look for mistakes, if the text has changed since."""
+        text = file.text
+        if not self.options.lints or file.is_native or file.linted == text:
+            return
+        found = await self.vocabulary.lint(text)
+        if file.text == text:
+            file.lints, file.linted = found, text
 
     def refresh(self, uri: str) -> None:
         """A file has news: soon, tell the client in the way it understands."""
@@ -212,11 +224,7 @@ class KernelServer(LanguageServer):
 
         One that cannot be told to ask again gets here what the text shows; what takes longer is pushed to it.
         """
-        text = file.text
-        if self.options.lints and not file.is_native:
-            found = await self.vocabulary.lint(text)
-            if file.text == text:
-                file.lints = found
+        await self._relint(file)
         positions = self.positions(file)
         lints = diagnostics.lint_diagnostics(file, self.options, positions)
         if not self._pulls():

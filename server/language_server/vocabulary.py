@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lsprotocol import types
 
-from kernelevolve.server.language_server.child import Child
+from kernelevolve.server.language_server.child import Child, ChildError
 from kernelevolve.server.language_server.documents import OpenFile
+from kernelevolve.server.language_server.errors import Refused
 from kernelevolve.server.language_server.positions import Positions
 
 _READER = "kernelevolve.server.language_server.reader"
@@ -41,7 +43,7 @@ class Vocabulary:
     """Two readers: one for mistakes, which may take a while, and one for words, which must answer at once."""
 
     def __init__(self) -> None:
-        self._linter = Child("reader", _READER)
+        self._linter = Child("reader", _READER, ("--background",))
         self._words = Child("reader", _READER)
 
     async def start(self) -> None:
@@ -51,14 +53,14 @@ class Vocabulary:
 
     async def lint(self, text: str) -> list[Remark]:
         """Mistakes in a Python text."""
-        return [Remark(**found) for found in await self._linter.ask("lint", {"text": text})]
+        return [Remark(**found) for found in await _ask(self._linter, "lint", {"text": text})]
 
     async def explain(
         self, file: OpenFile, targets: Sequence[str], positions: Positions, line: int, column: int
     ) -> types.Hover | None:
         """What a word means, for the configured targets; None where there is nothing to say."""
         asked = {"text": file.text, "line": line, "column": column, "targets": list(targets)}
-        found = await self._words.ask("explain", asked)
+        found = await _ask(self._words, "explain", asked)
         if found is None:
             return None
         return types.Hover(
@@ -81,10 +83,22 @@ class Vocabulary:
                 else None,
                 insert_text=entry["insert_text"] or None,
             )
-            for entry in await self._words.ask("complete", asked)
+            for entry in await _ask(self._words, "complete", asked)
         ]
 
     async def close(self) -> None:
         """End both."""
         await self._linter.close()
         await self._words.close()
+
+
+async def _ask(child: Child, what: str, arguments: Mapping[str, Any]) -> Any:
+    """Ask a reader.
+
+    Raises:
+        Refused: it failed.
+    """
+    try:
+        return await child.ask(what, arguments)
+    except ChildError as error:
+        raise Refused(str(error)) from error

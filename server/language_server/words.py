@@ -16,7 +16,7 @@ from typing import Literal
 
 from kernelevolve.evaluation.platforms.spec_sheets import fields, spec_sheet_for
 from kernelevolve.server.language_server.lints.triton_names import Word, triton_version, words
-from kernelevolve.server.language_server.notes import Note, notes, page
+from kernelevolve.server.language_server.notes import Note, known_names, notes, page
 
 _TABLE = Path(__file__).with_name("words.toml")
 _WORD = re.compile(r"[A-Za-z_][\w]*(?:(?:\.|::)[A-Za-z_0-9][\w]*)*")
@@ -26,6 +26,8 @@ _IMPORT = re.compile(
 _LAUNCH = ("num_warps", "num_stages", "num_ctas", "maxnreg", "waves_per_eu", "matrix_instr_nonkdim", "kpack")
 _SEVERAL_FIELDS = 6
 _MOST_COMPLETIONS = 300
+_MOST_INSTRUCTIONS = 60
+_PYTHON = re.compile(r"^\s*(?:import|from|def|@)\s*\w", re.MULTILINE)
 _REDUCTIONS = {
     "sum": "Sum of a block along an axis.",
     "max": "Maximum of a block along an axis, on request with its index.",
@@ -105,11 +107,18 @@ def explain(text: str, line: int, column: int, targets: Sequence[str]) -> Explan
 
 
 def complete(text: str, line: int, column: int, targets: Sequence[str]) -> list[Completion]:
-    """Words that could stand at a place: names of `tl.` after its alias, launch options inside a call's brackets."""
+    """Words that could stand at a place.
+
+    Names of `tl.` after its alias, launch options inside a launch's brackets, PTX and AMD instructions and intrinsics
+    that the documents speak of, in C++ and in the strings of Python. Arguments as of `explain`.
+    """
     lines = text.split("\n")
     if not 0 <= line < len(lines):
         return []
     before = lines[line][:column]
+    begun = re.search(r"[A-Za-z_][\w.:]*$", before)
+    if begun is not None and _is_instruction(begun[0]) and (_is_prose(before, begun[0]) or not _PYTHON.search(text)):
+        return _instructions(begun[0], targets)
     attribute = re.search(r"([A-Za-z_][\w.]*)\.(\w*)$", before)
     if attribute is not None:
         return _attributes(text, attribute[1], attribute[2], targets)
@@ -201,7 +210,7 @@ def _is_instruction(written: str) -> bool:
     """Whether it looks like an instruction or an intrinsic rather than a variable."""
     if written.startswith(("__", "v_", "s_", "ds_", "global_", "buffer_", "_mm", "hip", "cuda")):
         return True
-    return written.split(".")[0] in _PTX
+    return "." in written and written.split(".")[0] in _PTX
 
 
 _PTX = frozenset(
@@ -273,6 +282,16 @@ def _attributes(text: str, owner: str, prefix: str, targets: Sequence[str]) -> l
             )
         )
     return sorted(found, key=lambda each: each.label)[:_MOST_COMPLETIONS]
+
+
+def _instructions(begun: str, targets: Sequence[str]) -> list[Completion]:
+    """Instructions and intrinsics that begin so; an editor replaces the last part of a dotted word."""
+    cut = len(begun.rpartition(".")[0] + ".") if "." in begun else 0
+    return [
+        Completion(name, "function", "instruction", _notes_markdown(name, targets) or "", name[cut:])
+        for name in known_names(begun)
+        if notes(name, targets, most=1)
+    ][:_MOST_INSTRUCTIONS]
 
 
 def _takes_options(lines: list[str], line: int, column: int) -> bool:

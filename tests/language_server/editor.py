@@ -184,9 +184,11 @@ class Editor:
         )
         return list(found.items)  # type: ignore[union-attr]
 
-    async def command(self, name: str, token: str | None = None, **argument: Any) -> Any:
+    async def command(self, command: str, token: str | None = None, **argument: Any) -> Any:
         """Run a command."""
-        params = types.ExecuteCommandParams(command=f"kernelevolve.{name}", arguments=[argument], work_done_token=token)
+        params = types.ExecuteCommandParams(
+            command=f"kernelevolve.{command}", arguments=[argument], work_done_token=token
+        )
         return plain(await self.client.workspace_execute_command_async(params))
 
     async def ask(self, name: str, **params: Any) -> Any:

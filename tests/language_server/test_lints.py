@@ -155,6 +155,19 @@ def test_a_functions_plain_parameters_may_be_constants() -> None:
     assert codes(text) == []
 
 
+def test_lengths_are_computed_as_triton_does() -> None:
+    body = "m: tl.constexpr = tl.cdiv(100, 32) {}\nr = tl.arange(0, m)\ntl.store(x_ptr + r, 1.0, mask=r < n)"
+
+    assert codes(kernel(body.format(""))) == []
+    assert codes(kernel(body.format("- 1"))) == [("KE101", "error")]
+
+
+def test_one_bad_number_of_several_is_no_error() -> None:
+    body = "m: tl.constexpr = 96 if FLAG else 64\nr = tl.arange(0, m)\ntl.store(x_ptr + r, 1.0, mask=r < n)"
+
+    assert codes(kernel(body, "x_ptr, n, FLAG: tl.constexpr = False")) == [("KE101", "warning")]
+
+
 def test_lanes_masked_along_another_axis_reach_no_result() -> None:
     body = """
     r = tl.arange(0, 16)
@@ -166,11 +179,37 @@ def test_lanes_masked_along_another_axis_reach_no_result() -> None:
     assert [each.code for each in lint(kernel(body.format(axis=0)))] == ["KE202"]
 
 
-def test_half_typed_text_keeps_the_remarks_about_the_rest() -> None:
-    finished = kernel("r = tl.arange(0, 100)\ntl.store(x_ptr + r, 1.0, mask=r < n)")
-    text = finished + "\n\n@triton.jit\ndef next_one(x_ptr, n\n    y = tl.load(\n"
+FINISHED = kernel("r = tl.arange(0, 100)\ntl.store(x_ptr + r, 1.0, mask=r < n)", "x_ptr, n, EXTRA: tl.constexpr = 1")
 
-    assert lint(text) == lint(finished)
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "@triton.jit\ndef next_one(x_ptr, n\n    y = tl.load(",
+        "@triton.jit\ndef next_one(x_ptr, n):\n    if n > 1:",
+        "@triton.jit\n",
+        "@triton.autotune(configs=[",
+        "x = [1,\n2,",
+        'text = """never\nclosed',
+        "def f(:\n    pass",
+        "1if",
+    ],
+)
+def test_half_typed_text_keeps_the_remarks_about_the_rest(typed: str) -> None:
+    assert len(lint(FINISHED)) == 2
+    assert lint(f"{FINISHED}\n\n{typed}") == lint(FINISHED)
+    before = [(each.code, each.message) for each in lint(f"{HEAD}\n{typed}\n\n\n{FINISHED}")]
+    assert before == [(each.code, each.message) for each in lint(FINISHED)]
+
+
+@pytest.mark.parametrize(
+    "typed", ["y = tl.load(", "if n > 1:", "y = x_ptr.", "for i in range(", 'z = "open', "while", "y = (n +"]
+)
+def test_a_half_typed_line_of_a_kernel_is_passed_over(typed: str) -> None:
+    """What is known of the other lines stays; that a parameter is unused nobody can say."""
+    text = FINISHED.replace("    r = tl.arange", f"    {typed}\n    r = tl.arange")
+
+    assert codes(text) == [("KE101", "error")]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
@@ -193,7 +232,14 @@ def test_any_text_is_answered(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["triton\0", "triton" + "(" * 5000, "triton\n" + "x = " + "-" * 20_000 + "1", "\ufefftriton", "triton\r\n@\r\n"],
+    [
+        "triton\0",
+        "triton" + "(" * 5000,
+        "triton\n" + "def f(:\n" * 300,
+        "triton\n" + "x = " + "-" * 20_000 + "1",
+        "\ufefftriton",
+        "triton\r\n@\r\n",
+    ],
 )
 def test_texts_that_break_parsers_are_answered(text: str) -> None:
     assert lint(text) == []

@@ -142,6 +142,22 @@ def test_nothing_completes_elsewhere(before: str) -> None:
     assert complete(before, 0, len(before), TARGETS) == []
 
 
+def test_instructions_complete_in_cuda_and_in_strings() -> None:
+    assert "__shfl_xor_sync" in labels(complete("  v = __shfl_", 0, 13, TARGETS))
+    text = 'import triton\ntl.inline_asm_elementwise("cp.async.b'
+    found = complete(text, 1, len(text.splitlines()[1]), TARGETS)
+
+    assert "cp.async.bulk.tensor" in labels(found)
+    assert all(f"cp.async.{each.insert_text}" == each.label for each in found)
+    assert "knowledge://" in found[0].documentation
+    assert complete("import triton\nx = __shfl_", 1, 11, TARGETS) == []
+
+
+def test_instructions_of_another_vendor_are_not_offered() -> None:
+    assert "v_mfma_f32_32x32x16_bf16" in labels(complete("v_mfma_", 0, 7, ["hip:gfx950"]))
+    assert "v_mfma_f32_32x32x16_bf16" not in labels(complete("v_mfma_", 0, 7, ["cuda:sm_90"]))
+
+
 @pytest.mark.parametrize(("line", "column"), [(-1, 0), (99, 0), (0, 999), (3, 0)])
 def test_places_outside_the_text_are_answered(line: int, column: int) -> None:
     assert explain(PYTHON, line, column, TARGETS) is None

@@ -39,7 +39,7 @@ _CHECKS: tuple[Callable[[Kernel, Values], Iterator[Lint]], ...] = (
 def lint(text: str) -> list[Lint]:
     """Remarks about the `@triton.jit` functions of a Python text, in the order of their places.
 
-    A text that does not parse is checked as far as its top-level statements do. Gluon kernels are left alone: they are
+    A half-typed text is checked as far as it can be read. Gluon kernels are left alone: they are
     another language. `# noqa` or `# noqa: KE101` at the end of a line silences it.
     """
     if "triton" not in text:

@@ -17,10 +17,10 @@ from kernelevolve.server.language_server.lints.finding import (
     STATIC_RANGE,
     SYNTAX,
     Lint,
-    Severity,
 )
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes, is_none, is_whole_axis
-from kernelevolve.server.language_server.lints.source import Kernel, whole_number
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes, is_none, is_whole_axis, whole_number
+from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.values import UNKNOWN, Kind
 
 _REFUSED: dict[type[ast.AST], str] = {
@@ -75,10 +75,10 @@ def loops(kernel: Kernel, values: Values) -> Iterator[Lint]:
         if isinstance(node, ast.Break | ast.Continue):
             word = "break" if isinstance(node, ast.Break) else "continue"
             text = f"Triton has no `{word}`. Put the condition into a `while`, or mask the rest of the body."
-            yield LOOP_JUMP.at(node, text, _certain(kernel, node))
+            yield LOOP_JUMP.at(node, text, kernel.severity(node))
         elif isinstance(node, ast.Return) and any(_is_runtime_loop(kernel, each) for each in kernel.above(node)):
             text = "`return` inside a loop is refused. Set a flag, and end the loop by its condition or mask the rest."
-            yield LOOP_RETURN.at(node, text, _certain(kernel, node))
+            yield LOOP_RETURN.at(node, text, kernel.severity(node))
         elif isinstance(node, ast.For):
             yield from _loop(kernel, node, values)
 
@@ -93,12 +93,12 @@ def _loop(kernel: Kernel, node: ast.For, values: Values) -> Iterator[Lint]:
     if not isinstance(node.iter, ast.Call):
         text = f"A loop over {ast.unparse(node.iter)}: Triton loops over range, tl.range and tl.static_range only. "
         text += "Count with tl.static_range and index the tuple."
-        yield LOOP_ITERATOR.at(node.iter, text, _certain(kernel, node))
+        yield LOOP_ITERATOR.at(node.iter, text, kernel.severity(node))
         return
     name = kernel.source.name_of(node.iter.func)
     if name in ("enumerate", "zip", "reversed", "list", "sorted", "map", "filter"):
         text = f"A loop over {name}(...): Triton loops over range, tl.range and tl.static_range only."
-        yield LOOP_ITERATOR.at(node.iter, text, _certain(kernel, node))
+        yield LOOP_ITERATOR.at(node.iter, text, kernel.severity(node))
     if name == "tl.static_range":
         for each in [*node.iter.args, *(keyword.value for keyword in node.iter.keywords)]:
             value = values.get(each, UNKNOWN)
@@ -108,7 +108,7 @@ def _loop(kernel: Kernel, node: ast.For, values: Values) -> Iterator[Lint]:
                 )
                 text += "or make it a `tl.constexpr`."
                 # A plain argument that is 1 becomes a constant.
-                severity = _certain(kernel, node) if value.kind is Kind.SCALAR else "warning"
+                severity = kernel.severity(node) if value.kind is Kind.SCALAR else "warning"
                 yield STATIC_RANGE.at(each, text, severity)
 
 
@@ -117,16 +117,16 @@ def syntax(kernel: Kernel, values: Values) -> Iterator[Lint]:
     for node in kernel.nodes:
         refused = _REFUSED.get(type(node))
         if refused is not None and isinstance(node, ast.expr | ast.stmt):
-            severity = _certain(kernel, node)
+            severity = kernel.severity(node)
             if isinstance(node, ast.Raise) and severity != "error":
                 # A guard on constants: what it guards against does not compile either way, but says less.
                 severity = "information"
             yield SYNTAX.at(node, f"Triton does not compile {refused}.", severity)
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
             text = "Triton does not compile `in`. Compare with each value."
-            yield SYNTAX.at(node, text, _certain(kernel, node))
+            yield SYNTAX.at(node, text, kernel.severity(node))
         elif isinstance(node, ast.Assign) and len(node.targets) > 1:
-            yield SYNTAX.at(node, "Triton assigns one name at a time: write two assignments.", _certain(kernel, node))
+            yield SYNTAX.at(node, "Triton assigns one name at a time: write two assignments.", kernel.severity(node))
 
 
 def indexing(kernel: Kernel, values: Values) -> Iterator[Lint]:
@@ -138,13 +138,13 @@ def indexing(kernel: Kernel, values: Values) -> Iterator[Lint]:
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         if value.kind is Kind.BLOCK and isinstance(node.ctx, ast.Store):
             text = "A block cannot be assigned to by index. Choose elements with tl.where, or store to memory."
-            yield INDEXING.at(node, text, _certain(kernel, node))
+            yield INDEXING.at(node, text, kernel.severity(node))
         elif value.kind is Kind.BLOCK and not all(_is_axis(each, values) for each in parts):
             text = (
                 f"{ast.unparse(node)}: a block takes only `:` and `None` as an index. To pick elements use tl.gather, "
             )
             text += "a masked tl.sum, or another load."
-            yield INDEXING.at(node, text, _certain(kernel, node))
+            yield INDEXING.at(node, text, kernel.severity(node))
 
 
 def _is_axis(node: ast.expr, values: Values) -> bool:
@@ -162,14 +162,10 @@ def builtins(kernel: Kernel, values: Values) -> Iterator[Lint]:
         name = kernel.source.name_of(node.func)
         if len(node.args) == 1 and values.get(node.args[0], UNKNOWN).kind is Kind.BLOCK:
             text = f"Python's {name} of one block: the reduction over its elements is tl.{name}(x, axis=0)."
-            yield MIN_MAX.at(node, text, _certain(kernel, node))
+            yield MIN_MAX.at(node, text, kernel.severity(node))
     for node in kernel.calls("tl.program_id", "tl.num_programs"):
         axis = argument_nodes(node, ("axis",)).get("axis")
         number = whole_number(axis)
         if number is not None and number not in (0, 1, 2):
             text = f"A grid has the axes 0, 1 and 2, not {number}. Fold the dimensions: pid // N and pid % N."
-            yield PROGRAM_AXIS.at(node, text, _certain(kernel, node))
-
-
-def _certain(kernel: Kernel, node: ast.AST) -> Severity:
-    return "error" if kernel.is_certain(node) else "warning"
+            yield PROGRAM_AXIS.at(node, text, kernel.severity(node))

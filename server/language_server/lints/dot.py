@@ -12,7 +12,8 @@ from kernelevolve.server.language_server.lints.finding import (
     DOT_TYPES,
     Lint,
 )
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes
 from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.values import UNKNOWN
 
@@ -44,25 +45,25 @@ def dots(kernel: Kernel, values: Values) -> Iterator[Lint]:
 
 
 def _operands(kernel: Kernel, node: ast.Call, left: str | None, right: str | None) -> Iterator[Lint]:
-    severity = "error" if kernel.is_certain(node) else "warning"
+    severity = kernel.severity(node)
     for dtype in (left, right):
         if dtype in _REFUSED_OPERANDS:
             text = f"tl.dot takes no {dtype}: cast to int8 or to a floating-point type first."
-            yield DOT_TYPES.at(node, text, severity)  # type: ignore[arg-type]
+            yield DOT_TYPES.at(node, text, severity)
             return
     if left and right and left != right and not (left.startswith("float8") and right.startswith("float8")):
         text = f"tl.dot of {left} and {right}: both operands must have one type. Cast one with .to(tl.{left})."
-        yield DOT_TYPES.at(node, text, severity)  # type: ignore[arg-type]
+        yield DOT_TYPES.at(node, text, severity)
 
 
 def _accumulator(
     kernel: Kernel, node: ast.Call, given: dict[str, ast.expr], left: str | None, acc: str | None, values: Values
 ) -> Iterator[Lint]:
-    certain = "error" if kernel.is_certain(node) else "warning"
+    certain = kernel.severity(node)
     out = kernel.source.name_of(given.get("out_dtype")).removeprefix("tl.")
     if out == "bfloat16":
         text = "out_dtype=tl.bfloat16 is refused: let it be float32 and convert afterwards with .to(tl.bfloat16)."
-        yield DOT_ACCUMULATOR.at(node, text, certain)  # type: ignore[arg-type]
+        yield DOT_ACCUMULATOR.at(node, text, certain)
         return
     if "acc" not in given:
         parent = kernel.parents.get(node)
@@ -77,7 +78,7 @@ def _accumulator(
         text = (
             f"A dot of int8 operands accumulates in int32, and the accumulator is {acc}: use tl.zeros(..., tl.int32)."
         )
-        yield DOT_ACCUMULATOR.at(given["acc"], text, certain)  # type: ignore[arg-type]
+        yield DOT_ACCUMULATOR.at(given["acc"], text, certain)
     elif acc in _HALF and "out_dtype" not in given:
         yield DOT_ACCUMULATOR.at(given["acc"], _half(acc), "warning")
 

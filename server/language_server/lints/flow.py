@@ -6,7 +6,8 @@ import ast
 from collections.abc import Callable
 from dataclasses import replace
 
-from kernelevolve.server.language_server.lints.source import Kernel, whole_number
+from kernelevolve.server.language_server.lints.nodes import argument_nodes, is_none, is_whole_axis, whole_number
+from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.values import (
     FLOATS,
     INTEGERS,
@@ -241,7 +242,7 @@ class _Flow:
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         for each in parts:
             self.value(each)
-        if base.kind is not Kind.BLOCK or not all(is_new_axis(each) or is_whole_axis(each) for each in parts):
+        if base.kind is not Kind.BLOCK or not all(is_none(each) or is_whole_axis(each) for each in parts):
             return UNKNOWN
         return replace(base, shape=_with_axes(base.shape, parts), holes=None)
 
@@ -301,7 +302,10 @@ class _Flow:
         if name == "range":
             return Value(dtype=self._common_dtype(arguments), marks=_marks(arguments))
         if name == "cdiv" and len(arguments) == 2:
-            return self.operation(arguments[0], arguments[1], ast.FloorDiv()).without(Mark.RANGE)
+            result = self.operation(arguments[0], arguments[1], ast.FloorDiv()).without(Mark.RANGE)
+            if result.kind is Kind.CONSTEXPR:
+                return replace(result, choices=compute(arguments[0], arguments[1], "CeilDiv"))
+            return result
         return UNKNOWN
 
     def filled(self, name: str, node: ast.Call) -> Value:
@@ -373,31 +377,6 @@ class _Flow:
         return known.pop() if len(known) == 1 else None if known else "int32"
 
 
-def argument_nodes(node: ast.Call, names: tuple[str, ...]) -> dict[str, ast.expr]:
-    """The arguments of a call by name, positional ones by the names given; nothing of `*args`."""
-    found: dict[str, ast.expr] = {}
-    for name, each in zip(names, node.args, strict=False):
-        if isinstance(each, ast.Starred):
-            break
-        found[name] = each
-    return found | {each.arg: each.value for each in node.keywords if each.arg}
-
-
-def is_none(node: ast.expr | None) -> bool:
-    """Whether it is the literal `None`."""
-    return isinstance(node, ast.Constant) and node.value is None
-
-
-is_new_axis = is_none
-
-
-def is_whole_axis(node: ast.expr) -> bool:
-    """Whether it is a bare `:`."""
-    return isinstance(node, ast.Slice) and all(
-        each is None or is_none(each) for each in (node.lower, node.upper, node.step)
-    )
-
-
 def _stored(value: Value, node: ast.expr | None) -> Value:
     """A constant after `name = constant`: numbers become run-time values, names of types and `None` stay."""
     if value.choices or isinstance(node, ast.BinOp):
@@ -423,7 +402,7 @@ def _with_axes(shape: tuple[frozenset[int], ...] | None, parts: list[ast.expr]) 
     if shape is None:
         return None
     left = list(shape)
-    result = [frozenset({1}) if is_new_axis(each) else left.pop(0) if left else frozenset() for each in parts]
+    result = [frozenset({1}) if is_none(each) else left.pop(0) if left else frozenset() for each in parts]
     return (*result, *left)
 
 

@@ -15,8 +15,9 @@ from kernelevolve.server.language_server.lints.finding import (
     WRONG_OTHER,
     Lint,
 )
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes, is_none
-from kernelevolve.server.language_server.lints.source import Kernel, whole_number
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes, is_none, whole_number
+from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.triton_names import triton_version
 from kernelevolve.server.language_server.lints.values import FLOATS, UNKNOWN, Kind, Mark, Value
 
@@ -212,7 +213,7 @@ def float_indices(kernel: Kernel, values: Values) -> Iterator[Lint]:
         in_loop = isinstance(parent, ast.Call) and kernel.source.name_of(parent.func) in ("range", "tl.range")
         if in_loop:
             text = f"{ast.unparse(node)} is a float32, and loops count whole numbers. Divide with `//` or tl.cdiv."
-            yield FLOAT_INDEX.at(node, text, "error" if kernel.is_certain(node) else "warning")
+            yield FLOAT_INDEX.at(node, text, kernel.severity(node))
 
 
 def _both_whole(node: ast.BinOp, values: Values) -> bool:

@@ -11,6 +11,7 @@ from kernelevolve.server.language_server.lints.flow import Values
 from kernelevolve.server.language_server.lints.memory import BLOCK_POINTER_NAMES
 from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.triton_names import known_names, triton_version
+from kernelevolve.server.language_server.lints.values import UNKNOWN
 
 _HOST = {"torch": "tl", "numpy": "tl"}
 
@@ -61,7 +62,7 @@ def module_values(kernel: Kernel, values: Values) -> Iterator[Lint]:
         reported.add(node.id)
         text = f"{node.id} is a plain global, which a kernel cannot read. Write {node.id} = tl.constexpr(...), "
         text += "or pass it as a `tl.constexpr` parameter."
-        yield GLOBAL.at(node, text, "error" if kernel.is_certain(node) else "warning")
+        yield GLOBAL.at(node, text, kernel.severity(node))
 
 
 def _is_nested(kernel: Kernel) -> bool:
@@ -81,4 +82,7 @@ def host_libraries(kernel: Kernel, values: Values) -> Iterator[Lint]:
         leaf = name.split(".")[-1]
         text = f"{ast.unparse(node.func)} runs on the host; a kernel cannot call it."
         text += f" Use tl.{leaf}." if leaf in known_names()["tl"] else " Use triton.language."
-        yield HOST_LIBRARY.at(node.func, text, "error" if kernel.is_certain(node) else "warning")
+        given = [*node.args, *(each.value for each in node.keywords)]
+        # Of constants alone it may be computed while compiling.
+        at_run_time = any(values.get(each, UNKNOWN).is_runtime for each in given)
+        yield HOST_LIBRARY.at(node.func, text, kernel.severity(node) if at_run_time else "warning")

@@ -15,7 +15,8 @@ from kernelevolve.server.language_server.lints.finding import (
     Lint,
     Severity,
 )
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes
 from kernelevolve.server.language_server.lints.source import Kernel
 from kernelevolve.server.language_server.lints.values import UNKNOWN, Kind, Mark, Value
 
@@ -40,7 +41,7 @@ def arange(kernel: Kernel, values: Values) -> Iterator[Lint]:
         bad = sorted(length for length in lengths if not is_power_of_two(length))
         if not bad:
             continue
-        certain = start.is_exact and end.is_exact
+        certain = start.is_exact and end.is_exact and len(bad) == len(lengths)
         what = "no more than its start" if bad[0] <= 0 else "no power of two"
         if certain:
             text = f"tl.arange of {bad[0]} elements: the end is {what}, and Triton refuses it. "
@@ -64,7 +65,8 @@ def block_shapes(kernel: Kernel, values: Values) -> Iterator[Lint]:
             bad = sorted(number for number in side.choices if not is_power_of_two(number))
             if bad and side.kind is Kind.CONSTEXPR:
                 text = f"A side of {bad[0]}: every side of a block is a power of two. Use {round_up(bad[0])} and mask."
-                yield SHAPE.at(each, text, _certainty(kernel, node, side.is_exact))
+                certain = side.is_exact and len(bad) == len(side.choices)
+                yield SHAPE.at(each, text, _certainty(kernel, node, certain))
         block = values.get(node, UNKNOWN)
         if block.elements is not None and block.elements > MOST_ELEMENTS:
             text = f"A block of {block.elements:,} elements: Triton allows {MOST_ELEMENTS:,}. Loop over smaller tiles."
@@ -88,7 +90,12 @@ def constexprs(kernel: Kernel, values: Values) -> Iterator[Lint]:
         if isinstance(each, ast.Constant) and isinstance(each.value, str)
     }
     for name in kernel.parameters:
-        if name in kernel.constexprs and name not in read | mentioned | _OPTIONS and not name.startswith("_"):
+        if (
+            kernel.is_whole
+            and name in kernel.constexprs
+            and name not in read | mentioned | _OPTIONS
+            and not name.startswith("_")
+        ):
             text = f"{name} is never read: every new value of it compiles the kernel again for nothing. Remove it."
             yield UNUSED_CONSTEXPR.at(kernel.parameters[name], text, "hint")
     for node in kernel.nodes:

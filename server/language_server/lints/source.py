@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-_PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
-"""What `ast.parse` raises: bad syntax, a NUL, and two ways of too deep."""
-_FILE = "<editor>"
-# A text that is being typed makes Python warn (`1if`), and on the standard error it would tell nobody anything.
-warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(_FILE))
+from kernelevolve.server.language_server.lints.finding import Severity
+from kernelevolve.server.language_server.lints.nodes import whole_number
+from kernelevolve.server.language_server.lints.reading import parse, split_lines
+
 _NOQA = re.compile(r"#\s*noqa(?P<codes>\s*:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?", re.IGNORECASE)
 _SHORT = {"triton.language": "tl", "triton.language.core": "tl", "triton.language.standard": "tl"}
 _KNOWN_ALIASES = {"tl": "tl", "triton": "triton"}
@@ -65,6 +63,11 @@ class Kernel:
         return found
 
     @cached_property
+    def is_whole(self) -> bool:
+        """Whether every line of it could be read."""
+        return not any(self.node.lineno - 1 <= line < (self.node.end_lineno or 0) for line in self.source.left_out)
+
+    @cached_property
     def constexprs(self) -> set[str]:
         """Parameters that are annotated as compile-time constants."""
         return {name for name, argument in self.parameters.items() if self.source.is_constexpr(argument.annotation)}
@@ -113,6 +116,10 @@ class Kernel:
                 return False
         return True
 
+    def severity(self, node: ast.AST) -> Severity:
+        """Of a remark about what Triton refuses whenever it compiles the node."""
+        return "error" if self.is_certain(node) else "warning"
+
     def _may_leave_out(self, node: ast.AST) -> bool:
         if isinstance(node, ast.If | ast.IfExp):
             return node.test not in self.runtime_conditions
@@ -136,8 +143,8 @@ class Source:
     """The parsed text."""
 
     def __init__(self, text: str) -> None:
-        self.lines = text.splitlines()
-        self.tree = parse(text)
+        self.lines = split_lines(text)
+        self.tree, self.left_out = parse(text)
         self.nodes = list(ast.walk(self.tree))
         self.aliases = dict(_aliases(self.nodes))
         self.kernels = self._find_kernels()
@@ -200,9 +207,9 @@ class Source:
                 kernels.append(Kernel(node, self, decorators))
         by_name = {kernel.node.name: kernel for kernel in kernels}
         for node in self.nodes:
-            launched = isinstance(node, ast.Call) and isinstance(node.func, ast.Subscript)
-            if launched and isinstance(node.func.value, ast.Name) and node.func.value.id in by_name:  # type: ignore[attr-defined]
-                by_name[node.func.value.id].launches.append(node)  # type: ignore[attr-defined, arg-type]
+            match node:
+                case ast.Call(func=ast.Subscript(value=ast.Name(id=name))) if name in by_name:
+                    by_name[name].launches.append(node)
         for kernel in kernels:
             kernel.configurations = [each for name, node in kernel.decorators for each in self._configs(name, node)]
         return kernels
@@ -229,35 +236,6 @@ class Source:
         return None
 
 
-def parse(text: str) -> ast.Module:
-    """The tree of a text; of a half-typed one, the tree of the top-level statements that parse, in their places."""
-    try:
-        return ast.parse(text, _FILE)
-    except _PARSE_ERRORS:
-        return _parse_parts(text)
-
-
-def _parse_parts(text: str) -> ast.Module:
-    from parso.grammar import load_grammar  # takes a tenth of a second, and only broken texts need it
-
-    body: list[ast.stmt] = []
-    try:
-        module = load_grammar().parse(text)
-    except _PARSE_ERRORS:
-        return ast.Module(body, [])
-    for child in module.children:
-        if child.type in ("error_leaf", "endmarker", "newline"):
-            continue
-        first = child.start_pos[0]
-        code = child.get_code(include_prefix=False)
-        try:
-            # Blank lines before it keep the line numbers.
-            body += ast.parse("\n" * (first - 1) + code, _FILE).body
-        except _PARSE_ERRORS:
-            continue
-    return ast.Module(body, [])
-
-
 def _aliases(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -277,16 +255,6 @@ def _configuration(node: ast.Call) -> Configuration:
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
                 nodes[key.value] = value
     return Configuration(node, {name: whole_number(value) for name, value in nodes.items()}, nodes)
-
-
-def whole_number(node: ast.expr | None) -> int | None:
-    """The number that a literal is; None for anything else."""
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        number = whole_number(node.operand)
-        return None if number is None else -number
-    if isinstance(node, ast.Constant) and isinstance(node.value, int) and not isinstance(node.value, bool):
-        return node.value
-    return None
 
 
 def _is_literal(node: ast.expr | None) -> bool:

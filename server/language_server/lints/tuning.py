@@ -6,9 +6,10 @@ import ast
 from collections.abc import Iterator
 
 from kernelevolve.server.language_server.lints.finding import TUNE_CONFIG, TUNE_KEY, TUNE_ORDER, Lint
-from kernelevolve.server.language_server.lints.flow import Values, argument_nodes
+from kernelevolve.server.language_server.lints.flow import Values
+from kernelevolve.server.language_server.lints.nodes import argument_nodes, whole_number
 from kernelevolve.server.language_server.lints.shapes import is_power_of_two
-from kernelevolve.server.language_server.lints.source import Kernel, whole_number
+from kernelevolve.server.language_server.lints.source import Kernel
 
 
 def keys(kernel: Kernel, values: Values) -> Iterator[Lint]:

@@ -184,6 +184,8 @@ def _number(a: int, b: int, operator: str) -> int | None:
             return a * b
         case "FloorDiv":
             return a // b if b else None
+        case "CeilDiv":
+            return -(-a // b) if b else None
         case "Mod":
             return a % b if b else None
         case "LShift":
