@@ -60,7 +60,7 @@ def calibrate(platform: Platform, state: Path) -> Ceilings:
     device, identity, name = _device(platform)
     with device_lock(identity, 600.0):
         done = subprocess.run(
-            [sys.executable, "-m", "kernelevolve.profilers.ceilings", device],
+            [sys.executable, "-P", "-m", "kernelevolve.profilers.ceilings", device],
             capture_output=True, text=True, timeout=_LIMIT_S, check=False,
         )  # fmt: skip
     if done.returncode:

@@ -140,7 +140,7 @@ class Subject:
         }
         (folder / "specification.json").write_text(json.dumps(specification), encoding="utf-8")
         command = [part.replace("{folder}", str(folder)) for part in wrapper]
-        command += [sys.executable, "-m", "kernelevolve.profilers.target", str(folder / "specification.json")]
+        command += [sys.executable, "-P", "-m", "kernelevolve.profilers.target", str(folder / "specification.json")]
         began = time.monotonic()
         log = folder / "output.log"
         with log.open("wb") as output:

@@ -26,6 +26,8 @@ LOCAL = LocalServer(NAME)
 """The server as plug-ins start it: `kernelevolve` has to be on the PATH."""
 PLUGIN = "editor_extensions/claude_code"
 SKILLS = f"./{PLUGIN}/skills/"
+LANGUAGE_IDS = {".py": "python", ".cu": "cuda-cpp", **dict.fromkeys((".cpp", ".cc", ".cxx", ".hip"), "cpp")}
+"""What the language server serves: suffixes, and the protocol's names of their languages."""
 _KEYWORDS = ["cuda", "gpu", "kernels", "mcp", "optimization", "triton"]
 
 
@@ -124,7 +126,7 @@ def claude_plugin(project: dict[str, Any]) -> dict[str, Any]:
     """The plug-in for Claude Code: the server, a skill beside it, and the language server where there is one."""
     language_server = {
         "lspServers": {
-            NAME: {"command": LOCAL.command, "args": ["lsp"], "extensionToLanguage": {".py": "python"}},
+            NAME: {"command": LOCAL.command, "args": ["lsp", "--stdio"], "extensionToLanguage": LANGUAGE_IDS},
         }
     }
     return {

@@ -98,7 +98,9 @@ class Judge:
 
     def _start_private_host(self) -> Channel:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "kernelevolve.evaluation.judge.host", "--connection", str(theirs.fileno())]
+        # -P: a file of the current folder, such as triton.py, must not stand in for a module.
+        command = [sys.executable, "-P", "-m", "kernelevolve.evaluation.judge.host"]
+        command += ["--connection", str(theirs.fileno())]
         command += ["--warm-triton"] if self._many_triton else []
         self._process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL, stdout=sys.stderr,
@@ -334,7 +336,7 @@ def start_warm_host(state: Path, idle_limit_s: float = 1800.0) -> WarmHost:
     folder.mkdir(mode=0o700, exist_ok=True)
     token, path = secrets.token_hex(32), folder / f"{secrets.token_hex(6)}.sock"
     command = [
-        sys.executable, "-m", "kernelevolve.evaluation.judge.host", "--socket", str(path),
+        sys.executable, "-P", "-m", "kernelevolve.evaluation.judge.host", "--socket", str(path),
         "--token-hash", hashlib.sha256(token.encode()).hexdigest(), "--idle", str(idle_limit_s), "--announced",
         "--warm-triton",
     ]  # fmt: skip

@@ -90,7 +90,7 @@ def survey() -> Survey:
     Raises:
         ProtectionError: it could not be found out.
     """
-    command = [sys.executable, "-m", "kernelevolve.evaluation.judge.survey"]
+    command = [sys.executable, "-P", "-m", "kernelevolve.evaluation.judge.survey"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_LIMIT_S, check=True, stdin=subprocess.DEVNULL

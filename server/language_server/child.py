@@ -58,7 +58,8 @@ class Child:
         on_event: OnEvent | None = None,
     ) -> None:
         self.name = name
-        self._command = [sys.executable, "-m", module, *arguments]
+        # -P: editors start servers in the workspace, whose files, such as triton.py, must not stand in for modules.
+        self._command = [sys.executable, "-P", "-m", module, *arguments]
         self._environment = {**os.environ, **(environment or {})}
         self._on_event = on_event
         self._process: asyncio.subprocess.Process | None = None

@@ -50,7 +50,7 @@ async def start_search(
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     command = [
-        sys.executable, "-m", "kernelevolve.server.command_line", "optimize", str(file.task.path),
+        sys.executable, "-P", "-m", "kernelevolve.server.command_line", "optimize", str(file.task.path),
         "--platform", where["platform"], "--evaluations", str(evaluations), "--minutes", f"{minutes:g}",
         "--synthesizer", server.options.author, "--state", str(server.state),
     ]  # fmt: skip

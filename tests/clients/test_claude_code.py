@@ -97,4 +97,6 @@ def test_the_plugin_installs_connects_and_brings_its_skill(desk: Desk, tool_name
     desk.succeed("claude", "plugin", "install", f"{NAME}@{NAME}")
     assert connected(desk.succeed("claude", "mcp", "list"))
     assert recorder.tool_names(desk.log) == tool_names
-    assert "optimize-kernel" in desk.succeed("claude", "plugin", "details", NAME)
+    details = desk.succeed("claude", "plugin", "details", NAME)
+    assert "optimize-kernel" in details
+    assert f"LSP servers (1)  {NAME}" in details

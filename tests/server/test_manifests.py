@@ -129,7 +129,7 @@ def test_the_plugin_has_a_language_server_exactly_if_the_command_exists(
     plugin = manifests.claude_plugin(project)
     assert ("lspServers" in plugin) == has_it
     if has_it:
-        assert plugin["lspServers"][NAME]["args"] == ["lsp"]
+        assert plugin["lspServers"][NAME]["args"] == ["lsp", "--stdio"]
 
 
 def test_the_guide_has_a_section_and_a_form_for_every_client(made: dict[str, str]) -> None:

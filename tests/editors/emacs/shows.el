@@ -1,0 +1,20 @@
+;;; Hover, lenses and flymake's diagnostics.  -*- lexical-binding: t; -*-
+(load (concat (getenv "TEST_FOLDER") "/driver.el") nil t)
+
+(let ((server (open-kernel)))
+  (must "our class" (kernelevolve-server-p server))
+  (until "a lens above the kernel"
+         (lambda ()
+           (cl-some (lambda (overlay)
+                      (and (overlay-get overlay 'kernelevolve)
+                           (string-match-p "Optimize · Verify · Profile" (overlay-get overlay 'before-string))))
+                    (overlays-in (point-min) (point-max)))))
+  (goto-char (point-min))
+  (re-search-forward "def scale")
+  (let ((hover (jsonrpc-request server :textDocument/hover (eglot--TextDocumentPositionParams))))
+    (must "the hover" (string-match-p "scale" (plist-get (plist-get hover :contents) :value))))
+  (flymake-start)
+  (let ((found (until "a diagnostic" #'flymake-diagnostics)))
+    (must "its text" (string-match-p "scale spills" (flymake-diagnostic-text (car found))))
+    (must "its line" (= 6 (line-number-at-pos (flymake-diagnostic-beg (car found)))))))
+(close-server)
