@@ -1,1 +1,1 @@
-"""The language server: what a kernel costs on every target, while it is written."""
+"""The language server: what a kernel costs, what is wrong with it and what its words mean, while it is typed."""

@@ -1,7 +1,7 @@
 """A child process that answers requests: JSON lines over its stdin and stdout.
 
-Whatever is heavy or may crash (compilers, the store, the judge) runs in one, so that the server's own process stays small
-and quick. A child that dies takes only the requests with it that it was working on; the next request starts a new one.
+Whatever is heavy or may crash (compilers, the store, the judge) runs in one, so that the server's own process stays
+small and quick. A child that dies takes only the requests with it that it was working on; the next starts a new one.
 
 On the wire, one JSON object a line. To the child: `{"id", "do", "with"}` asks, `{"cancel": id}` gives up. From it:
 `{"id", "event"}` on the way, then `{"id", "result"}` or `{"id", "error": {"message", …}}`; an `{"event"}` without an id

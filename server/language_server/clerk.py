@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kernelevolve.evaluation.candidate import SUFFIXES, Candidate
+from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.search.errors import SearchError
 from kernelevolve.search.node import Node, SearchRecord, SearchState
 from kernelevolve.server.language_server.lines import Call, Lines
@@ -47,6 +47,7 @@ class Clerk:
                 "stop": self.stop,
                 "verify": self.verify,
                 "profile": self.profile,
+                "search_platform": self.search_platform,
             }
         )
 
@@ -193,7 +194,7 @@ class Clerk:
             raise SearchError(f"No search of this task has a correct {language} kernel yet.", "`Optimize` starts one.")
         if node.language != language:
             raise SearchError(
-                f"The best kernel of search {search.search_id} is written in {node.language}, and this file is {language}.",
+                f"The best kernel of search {search.search_id} is in {node.language}, and this file is {language}.",
                 "Apply it to a file of its language.",
             )
         return {
@@ -262,6 +263,33 @@ class Clerk:
 
         return profile(self.pool, call, given)
 
+    def search_platform(self, _call: Call, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Where a search for a candidate of a language can be timed.
+
+        Raises:
+            SearchError: nowhere here.
+        """
+        from kernelevolve.server.language_server.judging import platforms_for
+
+        language, targets = given["language"], given["targets"]
+        if language == "cpp":
+            return {"platform": "cpu"}
+        fitting = [platform for platform in platforms_for(language, targets) if platform != "cpu"]
+        timed = next((platform for platform in fitting if _has_device(platform)), None)
+        if timed is None:
+            raise SearchError(
+                f"A search times its candidates, and no device for {', '.join(fitting) or 'any target'} is here.",
+                "Add a target that is here to kernelevolve.targets, or run the search on a machine that has the "
+                "device: `kernelevolve optimize`, or the MCP server.",
+            )
+        return {"platform": timed}
+
+
+def _has_device(name: str) -> bool:
+    from kernelevolve.evaluation.platform import get_platform
+
+    return get_platform(name).availability().device is not None
+
 
 def _target(name: str) -> dict[str, Any]:
     from kernelevolve.evaluation.errors import PlatformError
@@ -319,6 +347,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
-
-
-__all__ = ["SUFFIXES", "Clerk", "main"]

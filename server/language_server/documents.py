@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kernelevolve.server.language_server.costs import Cost, Refusal
 from kernelevolve.server.language_server.kernels import CPP_SUFFIXES, Kernel, Scan, scan
 from kernelevolve.server.language_server.task_files import TaskOfFile
+
+if TYPE_CHECKING:
+    from kernelevolve.server.language_server.vocabulary import Remark
 
 LANGUAGES = {".cpp": "cpp", ".cc": "cpp", ".cxx": "cpp", ".cu": "cuda", ".hip": "hip"}
 
@@ -65,8 +68,8 @@ class OpenFile:
     """What is in the text."""
     task: TaskOfFile = field(default_factory=lambda: TaskOfFile(None))
     """The task it belongs to."""
-    lints: list[Any] = field(default_factory=list)
-    """Mistakes in the text, as `lints.Lint`."""
+    lints: list[Remark] = field(default_factory=list)
+    """Mistakes in the text."""
     costs: dict[tuple[str, str], Cost] = field(default_factory=dict)
     """Kernel and target → what it costs."""
     refusal: Refusal | None = None

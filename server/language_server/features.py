@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lsprotocol import types
@@ -135,16 +135,3 @@ def _function_at(file: OpenFile, line: int) -> str | None:
     lines = file.text.split("\n")
     inside = all(not text.strip() or text[0] in " \t)#]}" for text in lines[number + 1 : line + 1])
     return name if inside else None
-
-
-def to_completion(entry: Any, kinds: Callable[[str], types.CompletionItemKind]) -> types.CompletionItem:
-    """A completion of the knowledge base as the protocol's."""
-    return types.CompletionItem(
-        label=entry.label,
-        kind=kinds(entry.kind),
-        detail=entry.detail or None,
-        documentation=types.MarkupContent(kind=types.MarkupKind.Markdown, value=entry.documentation)
-        if entry.documentation
-        else None,
-        insert_text=entry.insert_text or None,
-    )

@@ -1,7 +1,7 @@
 """Find kernels, entry points and annotations in a text, however half-typed it is.
 
-A scan by lines and brackets, not a parser: a parser gives nothing while one bracket is open, and an editor asks at every
-keystroke.
+A scan by lines and brackets, not a parser: a parser gives nothing while one bracket is open, and an editor asks at
+every keystroke.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def scan(text: str, suffix: str = ".py") -> Scan:
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines as editors count them: `str.splitlines` would also break at form feeds and at some separators of Unicode."""
+    """Lines as editors count them: `str.splitlines` would also break at form feeds and some Unicode separators."""
     return re.split(r"\r\n|\r|\n", text)
 
 

@@ -55,6 +55,7 @@ def _register_life(server: KernelServer) -> None:
             )
             await server.client_register_capability_async(types.RegistrationParams(registrations=[registration]))
         await server.fetch_configuration()
+        await server.vocabulary.start()
         if server.able.follows_searches:
             await server.desk.follow()
 
@@ -125,11 +126,9 @@ def _register_words(server: KernelServer) -> None:
         file = server.files.get(params.text_document.uri)
         if file is None:
             return None
-        from kernelevolve.server.language_server.vocabulary import explained
-
         positions = server.positions(file)
         line, column = params.position.line, positions.column(params.position)
-        return features.kernel_hover(file, server.options, positions, line, column) or await explained(
+        return features.kernel_hover(file, server.options, positions, line, column) or await server.vocabulary.explain(
             file, server.options.targets, positions, line, column
         )
 
@@ -138,10 +137,8 @@ def _register_words(server: KernelServer) -> None:
         file = server.files.get(params.text_document.uri)
         if file is None:
             return types.CompletionList(is_incomplete=False, items=[])
-        from kernelevolve.server.language_server.vocabulary import completed
-
         column = server.positions(file).column(params.position)
-        items = await completed(file, server.options.targets, params.position.line, column)
+        items = await server.vocabulary.complete(file, server.options.targets, params.position.line, column)
         return types.CompletionList(is_incomplete=False, items=items)
 
 

@@ -1,4 +1,4 @@
-"""What the language server keeps in the state folder between its runs: last verdicts, and what file a search began from."""
+"""What the language server keeps in the state folder: last verdicts, and which file a search began from."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 from pygls.uris import to_fs_path
 
 from kernelevolve.evaluation.version import VERSION
-from kernelevolve.server.language_server import diagnostics, features
+from kernelevolve.server.language_server import diagnostics
 from kernelevolve.server.language_server.client import ClientAbilities, plain
 from kernelevolve.server.language_server.compilation import Compilation, triton_version
 from kernelevolve.server.language_server.desk import Desk
@@ -21,6 +21,7 @@ from kernelevolve.server.language_server.errors import Refused
 from kernelevolve.server.language_server.options import SECTION, Options, read_options
 from kernelevolve.server.language_server.positions import Positions
 from kernelevolve.server.language_server.task_files import find_task
+from kernelevolve.server.language_server.vocabulary import Vocabulary
 
 _LINT_DEBOUNCE_S = 0.2
 _REFRESH_DEBOUNCE_S = 0.05
@@ -30,10 +31,13 @@ class _Protocol(LanguageServerProtocol):
     """The library's protocol, with commands that see their progress token and can be cancelled."""
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
-    async def lsp_workspace__execute_command(self, params: types.ExecuteCommandParams) -> Any:
+    async def lsp_workspace__execute_command(  # type: ignore[override]
+        self, params: types.ExecuteCommandParams
+    ) -> Any:
         """Run a command; cancelling the request cancels it."""
         from kernelevolve.server.language_server.commands import run_command
 
+        assert isinstance(self._server, KernelServer)
         return await run_command(self._server, params)
 
 
@@ -57,8 +61,10 @@ class KernelServer(LanguageServer):
         self.files: dict[str, OpenFile] = {}
         self._compilation: Compilation | None = None
         self._desk: Desk | None = None
+        self.vocabulary = Vocabulary()
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._told: set[str] = set()
+        self._searches: set[asyncio.Task[int]] = set()
 
     # -- what it works with -------------------------------------------------------------------------------------------
 
@@ -108,6 +114,12 @@ class KernelServer(LanguageServer):
             return
         self._told.add(text)
         self.window_show_message(types.ShowMessageParams(type=kind, message=text))
+
+    def keep(self, process: asyncio.subprocess.Process) -> None:
+        """Collect a search's process when it ends, so that no dead one is left. It outlives this server."""
+        task = asyncio.get_running_loop().create_task(process.wait())
+        self._searches.add(task)
+        task.add_done_callback(self._searches.discard)
 
     # -- the life of a file -------------------------------------------------------------------------------------------
 
@@ -159,18 +171,10 @@ class KernelServer(LanguageServer):
         await asyncio.sleep(_LINT_DEBOUNCE_S)
         if self.options.lints and not file.is_native:
             text = file.text
-            found = await self.lints_of(text)
+            found = await self.vocabulary.lint(text)
             if file.text == text:
                 file.lints = found
         self.refresh(file.uri)
-
-    async def lints_of(self, text: str) -> list[Any]:
-        """Mistakes in a text, found off the event loop."""
-        try:
-            from kernelevolve.server.language_server.lints import lint  # type: ignore[import-not-found,unused-ignore]
-        except ModuleNotFoundError:
-            return []
-        return await asyncio.to_thread(lint, text)
 
     def refresh(self, uri: str) -> None:
         """A file has news: soon, tell the client in the way it understands."""
@@ -210,7 +214,7 @@ class KernelServer(LanguageServer):
         """
         text = file.text
         if self.options.lints and not file.is_native:
-            found = await self.lints_of(text)
+            found = await self.vocabulary.lint(text)
             if file.text == text:
                 file.lints = found
         positions = self.positions(file)
@@ -294,6 +298,7 @@ class KernelServer(LanguageServer):
             await self._compilation.close()
         if self._desk is not None:
             await self._desk.close()
+        await self.vocabulary.close()
 
 
 def build_server(state: Path | None = None) -> KernelServer:
@@ -303,6 +308,3 @@ def build_server(state: Path | None = None) -> KernelServer:
     server = KernelServer(state)
     register(server)
     return server
-
-
-__all__ = ["KernelServer", "build_server", "features"]
