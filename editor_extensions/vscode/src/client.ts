@@ -50,6 +50,8 @@ export class ServerConnection implements ServerLink, vscode.Disposable {
 
   constructor(
     private readonly log: vscode.LogOutputChannel,
+    /** Where the server runs: a folder without Python files. */
+    private readonly folder: string,
     private readonly locate: () => Promise<Found>,
     private readonly onCommand: OnCommand,
   ) {}
@@ -94,6 +96,7 @@ export class ServerConnection implements ServerLink, vscode.Disposable {
     this.set("starting");
     try {
       this.found = await this.locate();
+      this.log.info(`Using ${this.found.command} (from the ${this.found.source}).`);
       this.client = this.build(this.found.command);
       await this.client.start();
       this.set("running");
@@ -112,7 +115,8 @@ export class ServerConnection implements ServerLink, vscode.Disposable {
     const client = new LanguageClient(
       SECTION,
       "KernelEvolve",
-      { command, args: ["lsp"] },
+      // Not in the workspace: Python would take modules from there, such as a kernel that is called triton.py.
+      { command, args: ["lsp"], options: { cwd: this.folder } },
       {
         documentSelector: LANGUAGES.map((language) => ({ scheme: "file", language })),
         outputChannel: this.log,

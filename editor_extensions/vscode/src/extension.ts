@@ -20,7 +20,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   const log = vscode.window.createOutputChannel("KernelEvolve", { log: true });
   const pages = new Pages();
   const link: ServerConnection = new ServerConnection(
-    log, () => locateCommand(log), (command, argument, next) => commands.run(command, argument, next),
+    log, context.extensionPath, () => locateCommand(log), (command, argument, next) => commands.run(command, argument, next),
   );
   connection = link;
   const commands: Commands = new Commands(link, pages, log);

@@ -11,7 +11,7 @@ import { configuredCommand } from "./settings";
 export async function locateCommand(log: vscode.LogOutputChannel): Promise<Found> {
   const trusted = vscode.workspace.isTrusted;
   const configured = configuredCommand();
-  const found = findCommand({
+  return findCommand({
     configured,
     // Asking starts the Python extension, which is not needed where the setting decides.
     interpreter: configured === null && trusted ? await selectedInterpreter(log) : null,
@@ -22,8 +22,6 @@ export async function locateCommand(log: vscode.LogOutputChannel): Promise<Found
     trusted,
     isExecutable,
   });
-  log.info(`Using ${found.command} (from the ${found.source}).`);
-  return found;
 }
 
 function isExecutable(path: string): boolean {

@@ -62,10 +62,10 @@ function message(good: boolean, text: string, next: readonly Next[] = []): Shown
 
 function bottleneck(entry: unknown): string {
   if (typeof entry === "string") return entry;
-  if (!isRecord(entry)) return JSON.stringify(entry);
-  const words = ["title", "name", "summary", "message", "text"].map((name) => entry[name]);
-  const found = words.filter((word): word is string => typeof word === "string");
-  return found.length === 0 ? JSON.stringify(entry) : found.join(": ");
+  const { summary, advice, share } = isRecord(entry) ? entry : {};
+  if (typeof summary !== "string") return JSON.stringify(entry);
+  const gain = typeof share === "number" && share > 0 ? ` (up to ${Math.round(share * 100)} % of the time)` : "";
+  return `**${summary.replace(/\.$/, "")}**${gain}${typeof advice === "string" ? `. ${advice}` : ""}`;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

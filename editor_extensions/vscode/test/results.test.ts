@@ -16,11 +16,11 @@ test("a search that began can be opened", () => {
 });
 
 test("a profile is a page with its bottlenecks and its report", () => {
-  const answer = { summary: "Memory bound.", bottlenecks: ["spills", { title: "Bank conflicts", summary: "8-way" }], report: "/r.html" };
+  const answer = { summary: "Memory bound.", bottlenecks: ["spills", { kind: "bank_conflicts", share: 0.21, summary: "8-way conflicts.", advice: "Pad the tile." }], report: "/r.html" };
   const shown = resultOf("kernelevolve.profile", { kernel: "norm" }, answer);
   assert.ok(shown.kind === "page");
   assert.equal(shown.title, "Profile of norm");
-  assert.match(shown.markdown, /Memory bound\.[^]*- spills\n- Bank conflicts: 8-way\n/);
+  assert.match(shown.markdown, /Memory bound\.[^]*- spills\n- \*\*8-way conflicts\*\* \(up to 21 % of the time\)\. Pad the tile\.\n/);
   assert.deepEqual(shown.next, [{ title: "Open Report", kind: "openFile", path: "/r.html" }]);
   const nothing = resultOf("kernelevolve.profile", {}, { summary: "Fine.", bottlenecks: [] });
   assert.ok(nothing.kind === "page" && nothing.markdown.includes("No bottleneck was found."));

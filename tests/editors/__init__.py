@@ -1,0 +1,1 @@
+"""The editor extensions, each in its real editor."""
