@@ -8,16 +8,20 @@ import {
 import type { Found } from "./find_command";
 import type { LinkState, ServerLink } from "./link";
 import { type CommandArgument, SEARCHES_CHANGED, SECTION } from "./protocol";
-import { serverSettings } from "./settings";
+import { costsInLenses, serverSettings } from "./settings";
 
 /** Runs a command of the server that the user clicked on; `next` is the server's part. */
 export type OnCommand = (command: string, argument: CommandArgument, next: () => Promise<unknown>) => Promise<unknown>;
 
 const LANGUAGES = ["python", "cpp", "cuda-cpp"];
 
-/** Declares that this client wants to know when a search moves. */
-class FollowsSearches implements StaticFeature {
+/** What this client can do beside the library's part: it wants to know when a search moves, and where costs stand. */
+class OwnCapabilities implements StaticFeature {
+  constructor(private readonly inLenses: boolean) {}
+
   fillClientCapabilities(capabilities: ClientCapabilities): void {
+    // The server gives costs as lenses to editors without inlay hints.
+    if (this.inLenses) delete capabilities.textDocument?.inlayHint;
     const known = (capabilities.experimental ?? {}) as Record<string, unknown>;
     capabilities.experimental = { ...known, kernelevolve: { searches: true } };
   }
@@ -112,6 +116,7 @@ export class ServerConnection implements ServerLink, vscode.Disposable {
   }
 
   private build(command: string): LanguageClient {
+    const inLenses = costsInLenses();
     const client = new LanguageClient(
       SECTION,
       "KernelEvolve",
@@ -129,6 +134,7 @@ export class ServerConnection implements ServerLink, vscode.Disposable {
             const argument = (given[0] ?? {}) as CommandArgument;
             return this.onCommand(name, argument, () => this.command(name, argument));
           },
+          ...(inLenses ? { provideInlayHints: () => [] } : {}),
           workspace: {
             // The server's own settings and the trust of the workspace, not all that the section holds.
             configuration: (parameters) =>
@@ -137,7 +143,7 @@ export class ServerConnection implements ServerLink, vscode.Disposable {
         },
       },
     );
-    client.registerFeature(new FollowsSearches());
+    client.registerFeature(new OwnCapabilities(inLenses));
     client.onNotification(SEARCHES_CHANGED, (told: { searches: string[] }) => {
       this.searchesChanged.fire(told.searches);
     });

@@ -7,7 +7,7 @@ import { SECTION } from "./protocol";
 export type OptimizeWith = "search" | "chat" | "ask";
 
 /** Settings after which the server has to be started anew. */
-export const RESTARTING = ["command", "state"] as const;
+export const RESTARTING = ["command", "state", "hints.place", "lenses.enabled"] as const;
 
 /** What the server is told at its start and whenever it asks: its own settings, and whether the workspace is trusted. */
 export function serverSettings(): Record<string, unknown> {
@@ -32,6 +32,17 @@ export function serverSettings(): Record<string, unknown> {
 export function optimizeWith(): OptimizeWith {
   const value = vscode.workspace.getConfiguration(SECTION).get<string>("optimizeWith");
   return value === "search" || value === "chat" ? value : "ask";
+}
+
+/**
+ * Whether what a kernel costs stands in lenses. Behind the line of a definition, which is long already, the costs for
+ * two targets are out of sight, and the editor cuts them by default.
+ */
+export function costsInLenses(): boolean {
+  const ours = vscode.workspace.getConfiguration(SECTION);
+  const lenses = ours.get<boolean>("lenses.enabled") !== false &&
+    vscode.workspace.getConfiguration("editor").get<boolean>("codeLens") !== false;
+  return lenses && ours.get<string>("hints.place") !== "line";
 }
 
 /** Setting `kernelevolve.command`; null if unset. */

@@ -8,7 +8,7 @@ import { mcpServer, provideMcpServer } from "../src/mcp";
 import { Pages } from "../src/pages";
 import type { CommandArgument } from "../src/protocol";
 import { nearest } from "../src/selection";
-import { serverSettings } from "../src/settings";
+import { costsInLenses, serverSettings } from "../src/settings";
 import { desk, EventEmitter, McpStdioServerDefinition } from "./vscode";
 
 class Link implements ServerLink {
@@ -163,6 +163,14 @@ test("the server is told its settings and the trust, and nothing of the extensio
   assert.equal(told.trusted, false);
   assert.equal(told.state, null);
   assert.ok(!("command" in told) && !("optimizeWith" in told));
+});
+
+test("costs stand in lenses, unless there are none or the user wants them behind the line", () => {
+  assert.equal(costsInLenses(), true);
+  for (const setting of [["kernelevolve.hints.place", "line"], ["kernelevolve.lenses.enabled", false], ["editor.codeLens", false]] as const) {
+    desk.settings = { [setting[0]]: setting[1] };
+    assert.equal(costsInLenses(), false, setting[0]);
+  }
 });
 
 const changes = new EventEmitter<unknown>();

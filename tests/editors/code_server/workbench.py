@@ -150,7 +150,7 @@ class Workbench:
 
     def __init__(self, page: Any, editor: Editor, folder: Path) -> None:
         self.page = page
-        self._editor = editor
+        self.editor = editor
         page.set_default_timeout(60_000)
         page.goto(f"{editor.address}/?folder={folder}", wait_until="domcontentloaded")
         page.locator(".monaco-workbench").wait_for()
@@ -179,10 +179,14 @@ class Workbench:
         """A lens of the open file."""
         return self.page.locator(".codelens-decoration a", has_text=re.compile(f"^{re.escape(title)}$"))
 
-    def hints(self) -> str:
-        """The text of what hints add to the lines in sight."""
-        texts = self.page.locator(".view-line [class*='dyn-rule'], .view-line [class*='ced-']").all_inner_texts()
-        return " ".join(texts).replace("\u00a0", " ")
+    def text(self) -> str:
+        """The lines in sight of all open editors, hints among them."""
+        lines = self.page.locator(".monaco-editor .view-line").all_inner_texts()
+        return "\n".join(lines).replace("\u00a0", " ")
+
+    def webview(self) -> Any:
+        """The page that an extension shows."""
+        return self.page.frame_locator("iframe.webview.ready").last.frame_locator("#active-frame")
 
     def toast(self, text: str) -> Any:
         """A message that is shown."""
@@ -194,7 +198,7 @@ class Workbench:
             if what():
                 return
             self.page.wait_for_timeout(100)
-        raise AssertionError(f"{describe}: never seen. Log of the extension:\n{self._editor.logs()[-4000:]}")
+        raise AssertionError(f"{describe}: never seen. Log of the extension:\n{self.editor.logs()[-4000:]}")
 
     def picture(self, path: Path) -> None:
         """Save what is shown."""
