@@ -130,13 +130,19 @@ class Child:
         try:
             async for line in process.stdout:
                 self._take(json.loads(line))
-        finally:
             code = await process.wait()
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            waiting, self._waiting = self._waiting, {}
-            for future, _ in waiting.values():
-                if not future.done():
-                    future.set_exception(ChildError(f"The {self.name} ended ({how}). It starts again when needed."))
+        except asyncio.CancelledError:
+            # The server ends without a farewell. The child sees the end of its stdin, and ends too.
+            self._fail("The server is shutting down.")
+            raise
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        self._fail(f"The {self.name} ended ({how}). It starts again when needed.")
+
+    def _fail(self, message: str) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for future, _ in waiting.values():
+            if not future.done():
+                future.set_exception(ChildError(message))
 
     def _take(self, message: dict[str, Any]) -> None:
         number = message.get("id")
@@ -158,7 +164,8 @@ class Child:
     async def close(self) -> None:
         """End it: its stdin closes, and after a moment everything in its group is killed."""
         self._closed = True
-        process = self._process
+        async with self._starting:  # One that is just being started is ended too.
+            process = self._process
         if process is None:
             return
         if process.returncode is None and process.stdin is not None:

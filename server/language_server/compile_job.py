@@ -113,7 +113,7 @@ def _architecture(targets: Sequence[str]) -> str:
 
 
 def _launches_of_task(module: Any, task: str, target: str) -> dict[str, Any]:
-    """Kernel name → its launch for the case that counts most, as the entry point makes it; no kernel runs."""
+    """Kernel name → its launch for the visible case that counts most, as the entry point makes it; no kernel runs."""
     import torch
 
     from kernelevolve.evaluation.judge.without_device import heaviest_case
@@ -123,7 +123,8 @@ def _launches_of_task(module: Any, task: str, target: str) -> dict[str, Any]:
     from kernelevolve.evaluation.tasks.loading import load_task
 
     program = load_task(task)
-    case, dtype = heaviest_case(program.task.cases), program.task.dtypes[0]
+    shown = tuple(case for case in program.task.cases if not case.hidden) or program.task.cases
+    case, dtype = heaviest_case(shown), program.task.dtypes[0]
     try:
         inputs = program.make_inputs(case, dtype, "meta", 0)
     except KernelEvolveError:
@@ -313,7 +314,9 @@ def _compile_launch(launch: Any, targets: list[str], base: Cost) -> list[Cost]:
         if (place := _PLACE.search(outcome.log)) is not None and _is_file_of(launch, place["file"]):
             line = int(place["line"]) - 1
         advice = f" {outcome.advice}" if outcome.advice and not outcome.log else ""
-        costs.append(replace(base, target=target, refusal=Refusal(f"{outcome.summary}{advice}", outcome.log, line)))
+        # The same for every target, so that it is said once.
+        summary = outcome.summary.replace(f" for {target}.", ".")
+        costs.append(replace(base, target=target, refusal=Refusal(f"{summary}{advice}", outcome.log, line)))
     return costs
 
 

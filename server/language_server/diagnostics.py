@@ -32,6 +32,7 @@ def lint_diagnostics(file: OpenFile, options: Options, positions: Positions) -> 
             severity=_SEVERITY[lint.severity],
             code=lint.code,
             source=SOURCE,
+            data={"name": lint.name, "documentation": lint.documentation},
         )
         for lint in file.lints
     ]

@@ -80,6 +80,8 @@ async def start_search(
     if file.path is not None:
         Remembered(server.state).keep_file(search, str(file.path))
     server.keep(process)
+    # Whatever the editor declared: its lenses name the best kernel as soon as there is one.
+    await server.desk.follow()
     return search
 
 

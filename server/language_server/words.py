@@ -106,12 +106,14 @@ def explain(text: str, line: int, column: int, targets: Sequence[str]) -> Explan
 
 def complete(text: str, line: int, column: int, targets: Sequence[str]) -> list[Completion]:
     """Words that could stand at a place: names of `tl.` after its alias, launch options inside a call's brackets."""
-    lines = text.splitlines()
-    before = lines[line][:column] if 0 <= line < len(lines) else ""
+    lines = text.split("\n")
+    if not 0 <= line < len(lines):
+        return []
+    before = lines[line][:column]
     attribute = re.search(r"([A-Za-z_][\w.]*)\.(\w*)$", before)
     if attribute is not None:
         return _attributes(text, attribute[1], attribute[2], targets)
-    keyword = re.search(r"[(,]\s*(\w*)$", before)
+    keyword = re.search(r"(?:[(,]|^)\s*(\w*)$", before)
     if keyword is None or not _takes_options(lines, line, column):
         return []
     return [
@@ -258,7 +260,7 @@ def _attributes(text: str, owner: str, prefix: str, targets: Sequence[str]) -> l
     found = []
     for word in words().values():
         parent, _, leaf = word.name.rpartition(".")
-        if parent != within or not leaf.startswith(prefix) or leaf.startswith("_"):
+        if parent != within or not leaf.startswith(prefix) or (within and word.kind == "value"):
             continue
         kinds: dict[str, CompletionKind] = {"function": "function", "class": "class", "module": "module"}
         found.append(

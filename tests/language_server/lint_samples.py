@@ -39,7 +39,8 @@ def kernel(body: str, parameters: str = "x_ptr, y_ptr, n, stride") -> str:
         parameters += ", BLOCK: tl.constexpr = 128"
     lines = dedent(body).strip().splitlines()
     inside = "\n".join(f"    {line}" if line else "" for line in lines)
-    return f"{HEAD}\n@triton.jit\ndef kernel({parameters}):\n{inside}\n\n\ndef run(*arguments):\n    kernel[(1,)](*arguments)\n"
+    launch = "def run(*arguments):\n    kernel[(1,)](*arguments)"
+    return f"{HEAD}\n@triton.jit\ndef kernel({parameters}):\n{inside}\n\n\n{launch}\n"
 
 
 def tuned(decorators: str, parameters: str = "x_ptr, y_ptr, n, BLOCK: tl.constexpr") -> str:
@@ -145,10 +146,12 @@ SAMPLES = [
         "KE201",
         "hint",
         kernel(
-            "r = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)\ntl.store(y_ptr + r, tl.load(x_ptr + r, mask=r < n), mask=None)"
+            "r = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)\n"
+            "tl.store(y_ptr + r, tl.load(x_ptr + r, mask=r < n), mask=None)"
         ),
         kernel(
-            "r = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)\ntl.store(y_ptr + r, tl.load(x_ptr + r, mask=r < n), mask=r < n)"
+            "r = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)\n"
+            "tl.store(y_ptr + r, tl.load(x_ptr + r, mask=r < n), mask=r < n)"
         ),
         True,
     ),
@@ -156,7 +159,8 @@ SAMPLES = [
         "KE202",
         "warning",
         kernel(
-            "r = tl.arange(0, BLOCK)\nx = tl.load(x_ptr + r, mask=r < n)\ntl.store(y_ptr, tl.max(x.to(tl.float32), axis=0))"
+            "r = tl.arange(0, BLOCK)\nx = tl.load(x_ptr + r, mask=r < n)\n"
+            "tl.store(y_ptr, tl.max(x.to(tl.float32), axis=0))"
         ),
         kernel(
             'r = tl.arange(0, BLOCK)\nx = tl.load(x_ptr + r, mask=r < n, other=float("-inf"))\n'
@@ -193,7 +197,8 @@ SAMPLES = [
         "hint",
         kernel("pid = tl.program_id(0)\nr = tl.arange(0, BLOCK)\ntl.store(x_ptr + pid * stride + r, 1.0, mask=r < n)"),
         kernel(
-            "pid = tl.program_id(0).to(tl.int64)\nr = tl.arange(0, BLOCK)\ntl.store(x_ptr + pid * stride + r, 1.0, mask=r < n)"
+            "pid = tl.program_id(0).to(tl.int64)\nr = tl.arange(0, BLOCK)\n"
+            "tl.store(x_ptr + pid * stride + r, 1.0, mask=r < n)"
         ),
         True,
     ),
@@ -264,7 +269,8 @@ SAMPLES = [
         "KE401",
         "error",
         kernel(
-            "r = tl.arange(0, 128)\nx = tl.load(x_ptr + r, mask=r < n)\nif x > 0:\n    tl.store(y_ptr + r, x, mask=r < n)"
+            "r = tl.arange(0, 128)\nx = tl.load(x_ptr + r, mask=r < n)\n"
+            "if x > 0:\n    tl.store(y_ptr + r, x, mask=r < n)"
         ),
         kernel(
             "r = tl.arange(0, 128)\nx = tl.load(x_ptr + r, mask=r < n)\ntl.store(y_ptr + r, x, mask=(r < n) & (x > 0))"
@@ -387,10 +393,12 @@ SAMPLES = [
         "KE601",
         "information",
         tuned(
-            '@triton.autotune(configs=[triton.Config({"BLOCK": 64}), triton.Config({"BLOCK": 32})], key=[])\n@triton.jit'
+            '@triton.autotune(configs=[triton.Config({"BLOCK": 64}), triton.Config({"BLOCK": 32})], key=[])\n'
+            "@triton.jit"
         ),
         tuned(
-            '@triton.autotune(configs=[triton.Config({"BLOCK": 64}), triton.Config({"BLOCK": 32})], key=["n"])\n@triton.jit'
+            '@triton.autotune(configs=[triton.Config({"BLOCK": 64}), triton.Config({"BLOCK": 32})], key=["n"])\n'
+            "@triton.jit"
         ),
     ),
     Sample(

@@ -117,7 +117,11 @@ def syntax(kernel: Kernel, values: Values) -> Iterator[Lint]:
     for node in kernel.nodes:
         refused = _REFUSED.get(type(node))
         if refused is not None and isinstance(node, ast.expr | ast.stmt):
-            yield SYNTAX.at(node, f"Triton does not compile {refused}.", _certain(kernel, node))
+            severity = _certain(kernel, node)
+            if isinstance(node, ast.Raise) and severity != "error":
+                # A guard on constants: what it guards against does not compile either way, but says less.
+                severity = "information"
+            yield SYNTAX.at(node, f"Triton does not compile {refused}.", severity)
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
             text = "Triton does not compile `in`. Compare with each value."
             yield SYNTAX.at(node, text, _certain(kernel, node))

@@ -28,6 +28,8 @@ _ELEMENTWISE = frozenset(
     exp exp2 log log2 sqrt sqrt_rn rsqrt abs sin cos erf floor ceil sigmoid fma fdiv div_rn maximum minimum clamp
     """.split()
 )
+_BOUNDING = frozenset({"minimum", "clamp"})
+"""Offsets that went through these stay inside the data without a mask."""
 _REDUCTIONS = frozenset("sum max min argmax argmin xor_sum reduce_or reduce".split())
 _SAME_SHAPE = frozenset("softmax cumsum cumprod flip sort associative_scan".split())
 _LAYOUT = frozenset("multiple_of max_contiguous max_constancy".split())
@@ -250,7 +252,9 @@ class _Flow:
         if name.startswith("tl."):
             return self.language(name[3:], node, arguments, keywords)
         if name in ("min", "max") and len(arguments) == 2:
-            return arithmetic(*arguments, promote(*arguments))
+            left, right = arguments
+            bounded = arithmetic(left, right, promote(left, right))
+            return bounded.marked(Mark.WRAPPED) if name == "min" else bounded
         if name == "range":
             return Value(dtype=self._common_dtype(arguments), marks=_marks(arguments))
         if isinstance(node.func, ast.Attribute) and node.func.attr in _METHODS:
@@ -269,6 +273,7 @@ class _Flow:
             result = arguments[0] if arguments else UNKNOWN
             for other in arguments[1:]:
                 result = arithmetic(result, other, promote(result, other))
+            result = result.marked(Mark.WRAPPED) if leaf in _BOUNDING else result
             return replace(result.without(Mark.ZERO_FILLED), choices=frozenset(), is_exact=False)
         if name in ("program_id", "num_programs"):
             return Value(Kind.SCALAR, "int32", marks=frozenset({Mark.PROGRAM}))
@@ -311,9 +316,8 @@ class _Flow:
 
     def load(self, node: ast.Call, pointer: Value, keywords: dict[str, Value]) -> Value:
         given = argument_nodes(node, ("pointer", "mask", "other", "boundary_check"))
-        kind = pointer.kind if pointer.kind is Kind.BLOCK else Kind.UNKNOWN
-        if pointer.kind in (Kind.SCALAR, Kind.ARGUMENT):
-            kind = Kind.SCALAR
+        is_single = pointer.kind in (Kind.SCALAR, Kind.ARGUMENT)
+        kind = Kind.SCALAR if is_single else Kind.BLOCK if pointer.kind is Kind.BLOCK else Kind.UNKNOWN
         loaded = Value(kind, shape=pointer.shape)
         if "mask" not in given or is_none(given["mask"]):
             return loaded

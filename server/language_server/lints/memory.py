@@ -28,13 +28,15 @@ _WITHOUT_BLOCK_POINTERS = (3, 9)
 
 def masks(kernel: Kernel, values: Values) -> Iterator[Lint]:
     """Loads and stores of a block that need not divide the data, without a mask."""
-    for node in kernel.calls("tl.load", "tl.store"):
+    accesses = [(node, *_access(kernel, node)) for node in kernel.calls("tl.load", "tl.store")]
+    guarded = {name for _, pointer, has_mask in accesses if has_mask for name in _pointer_names(kernel, pointer)}
+    for node, address, has_mask in accesses:
         is_load = kernel.source.name_of(node.func) == "tl.load"
-        names = ("pointer", "mask", "other") if is_load else ("pointer", "value", "mask")
-        given = argument_nodes(node, names)
-        pointer = values.get(given["pointer"], UNKNOWN) if "pointer" in given else UNKNOWN
-        guarded = ("mask" in given and not is_none(given["mask"])) or "boundary_check" in given
-        if guarded or pointer.kind is not Kind.BLOCK or not pointer.has(Mark.RANGE) or pointer.has(Mark.WRAPPED):
+        pointer = values.get(address, UNKNOWN) if address is not None else UNKNOWN
+        if has_mask or _pointer_names(kernel, address) & guarded:
+            # Whole blocks without a mask beside a masked rest are a common, sound pair.
+            continue
+        if pointer.kind is not Kind.BLOCK or not pointer.has(Mark.RANGE) or pointer.has(Mark.WRAPPED):
             continue
         if not pointer.has(Mark.PROGRAM, Mark.PARAMETER) or _is_in_a_special_case(kernel, node):
             continue
@@ -42,6 +44,19 @@ def masks(kernel: Kernel, values: Values) -> Iterator[Lint]:
         text = f"This {what} covers a whole block: where the block does not divide the data it reaches past the end. "
         text += f"Add mask=offsets < length{', other=...' if is_load else ''}, unless every size is a multiple of it."
         yield NO_MASK.at(node, text, "hint")
+
+
+def _access(kernel: Kernel, node: ast.Call) -> tuple[ast.expr | None, bool]:
+    """The address of a load or store, and whether a mask guards it."""
+    is_load = kernel.source.name_of(node.func) == "tl.load"
+    given = argument_nodes(node, ("pointer", "mask", "other") if is_load else ("pointer", "value", "mask"))
+    return given.get("pointer"), ("mask" in given and not is_none(given["mask"])) or "boundary_check" in given
+
+
+def _pointer_names(kernel: Kernel, address: ast.expr | None) -> set[str]:
+    """Names in an address that stand for a pointer rather than an offset."""
+    names = {each.id for each in ast.walk(address) if isinstance(each, ast.Name)} if address is not None else set()
+    return {name for name in names if "ptr" in name.lower() or (name in kernel.parameters and _is_pointer(name))}
 
 
 def _is_in_a_special_case(kernel: Kernel, node: ast.AST) -> bool:

@@ -41,7 +41,7 @@ def _asks_first(kernel: Kernel) -> bool:
     """Whether the file looks whether a name exists before it uses it."""
     return any(
         isinstance(node, ast.Call) and kernel.source.name_of(node.func) in ("hasattr", "getattr")
-        for node in ast.walk(kernel.source.tree)
+        for node in kernel.source.nodes
     )
 
 

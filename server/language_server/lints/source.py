@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 _PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
 """What `ast.parse` raises: bad syntax, a NUL, and two ways of too deep."""
+_FILE = "<editor>"
+# A text that is being typed makes Python warn (`1if`), and on the standard error it would tell nobody anything.
+warnings.filterwarnings("ignore", category=SyntaxWarning, module=re.escape(_FILE))
 _NOQA = re.compile(r"#\s*noqa(?P<codes>\s*:\s*[A-Z]+[0-9]+(?:[,\s]+[A-Z]+[0-9]+)*)?", re.IGNORECASE)
 _SHORT = {"triton.language": "tl", "triton.language.core": "tl", "triton.language.standard": "tl"}
 _KNOWN_ALIASES = {"tl": "tl", "triton": "triton"}
@@ -116,9 +120,16 @@ class Kernel:
 
     def calls(self, *names: str) -> Iterator[ast.Call]:
         """Calls in the body of functions with these canonical names."""
+        for name in names:
+            yield from self._calls.get(name, ())
+
+    @cached_property
+    def _calls(self) -> dict[str, list[ast.Call]]:
+        found: dict[str, list[ast.Call]] = {}
         for node in self.nodes:
-            if isinstance(node, ast.Call) and self.source.name_of(node.func) in names:
-                yield node
+            if isinstance(node, ast.Call):
+                found.setdefault(self.source.name_of(node.func), []).append(node)
+        return found
 
 
 class Source:
@@ -127,8 +138,8 @@ class Source:
     def __init__(self, text: str) -> None:
         self.lines = text.splitlines()
         self.tree = parse(text)
-        self.aliases = dict(_aliases(self.tree))
-        self.functions: dict[str, Function] = {}
+        self.nodes = list(ast.walk(self.tree))
+        self.aliases = dict(_aliases(self.nodes))
         self.kernels = self._find_kernels()
 
     def name_of(self, node: ast.expr | None) -> str:
@@ -181,15 +192,14 @@ class Source:
 
     def _find_kernels(self) -> list[Kernel]:
         kernels: list[Kernel] = []
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if not isinstance(node, ast.FunctionDef):
                 continue
-            self.functions.setdefault(node.name, node)
             decorators = [(self._decorator(each), each) for each in node.decorator_list]
             if any(name == "triton.jit" for name, _ in decorators):
                 kernels.append(Kernel(node, self, decorators))
         by_name = {kernel.node.name: kernel for kernel in kernels}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             launched = isinstance(node, ast.Call) and isinstance(node.func, ast.Subscript)
             if launched and isinstance(node.func.value, ast.Name) and node.func.value.id in by_name:  # type: ignore[attr-defined]
                 by_name[node.func.value.id].launches.append(node)  # type: ignore[attr-defined, arg-type]
@@ -222,17 +232,17 @@ class Source:
 def parse(text: str) -> ast.Module:
     """The tree of a text; of a half-typed one, the tree of the top-level statements that parse, in their places."""
     try:
-        return ast.parse(text)
+        return ast.parse(text, _FILE)
     except _PARSE_ERRORS:
         return _parse_parts(text)
 
 
 def _parse_parts(text: str) -> ast.Module:
-    import parso  # takes a tenth of a second, and only broken texts need it
+    from parso.grammar import load_grammar  # takes a tenth of a second, and only broken texts need it
 
     body: list[ast.stmt] = []
     try:
-        module = parso.parse(text)
+        module = load_grammar().parse(text)
     except _PARSE_ERRORS:
         return ast.Module(body, [])
     for child in module.children:
@@ -242,14 +252,14 @@ def _parse_parts(text: str) -> ast.Module:
         code = child.get_code(include_prefix=False)
         try:
             # Blank lines before it keep the line numbers.
-            body += ast.parse("\n" * (first - 1) + code).body
+            body += ast.parse("\n" * (first - 1) + code, _FILE).body
         except _PARSE_ERRORS:
             continue
     return ast.Module(body, [])
 
 
-def _aliases(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    for node in ast.walk(tree):
+def _aliases(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             for each in node.names:
                 yield (each.asname, each.name) if each.asname else (each.name.split(".")[0],) * 2

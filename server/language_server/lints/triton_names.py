@@ -52,7 +52,7 @@ def words() -> Mapping[str, Word]:
     folder = language_folder()
     if folder is None:
         return {name: Word(name, *parts) for name, parts in _shipped()["words"].items()}
-    return {word.name: word for word in read_language(folder)}
+    return {word.name: word for word in read_language(folder) if not word.name.startswith("_")}
 
 
 @cache
@@ -88,7 +88,7 @@ def read_language(folder: Path) -> Iterator[Word]:
         if not name.startswith("_"):
             yield _word(f"math.{name}", node)
     for name in _imported(folder / "math.py"):
-        if not name.startswith("_"):
+        if name not in definitions["math"]:
             yield Word(f"math.{name}", "value")
 
 
@@ -185,5 +185,5 @@ def write(folder: Path | None = None) -> None:
 
 def table(folder: Path) -> str:
     """What `write` writes: names and signatures, no texts."""
-    found = {word.name: [word.kind, word.signature] for word in read_language(folder)}
+    found = {word.name: [word.kind, word.signature] for word in read_language(folder) if not word.name.startswith("_")}
     return json.dumps({"version": metadata.version("triton"), "words": found}, indent=0, sort_keys=True) + "\n"

@@ -46,10 +46,12 @@ def configurations(kernel: Kernel, values: Values) -> Iterator[Lint]:
     """Configurations with parameters that the kernel lacks, or an impossible number of warps."""
     if not any(name == "triton.autotune" for name, _ in kernel.decorators):
         return
+    pruned = any(each.arg == "prune_configs_by" for _, node in kernel.decorators for each in _keywords(node))
     for each in kernel.configurations:
         for name, node in each.nodes.items():
             if name not in kernel.parameters and name not in ("num_warps", "num_stages", "num_ctas", "maxnreg"):
-                if name in _BACKEND_OPTIONS:
+                if name in _BACKEND_OPTIONS or pruned:
+                    # Pruning may make other configurations of these.
                     continue
                 yield TUNE_CONFIG.at(node, f"{kernel.node.name} has no parameter {name!r}.", "warning")
         for option in each.node.keywords:
@@ -57,6 +59,10 @@ def configurations(kernel: Kernel, values: Values) -> Iterator[Lint]:
             if option.arg in ("num_warps", "num_ctas") and number is not None and not is_power_of_two(number):
                 text = f"{option.arg}={number}: it must be a power of two."
                 yield TUNE_CONFIG.at(option.value, text, "warning")
+
+
+def _keywords(node: ast.expr) -> list[ast.keyword]:
+    return node.keywords if isinstance(node, ast.Call) else []
 
 
 _BACKEND_OPTIONS = frozenset(

@@ -33,7 +33,7 @@ class Mark(Enum):
     RANGE = "range"
     """A `tl.arange` whose length is a parameter."""
     WRAPPED = "wrapped"
-    """A remainder: offsets that wrap around need no mask."""
+    """A remainder or a minimum: offsets that were brought inside the data need no mask."""
     UNFILLED = "unfilled"
     """Lanes of a masked load that no `other=` filled."""
     ZERO_FILLED = "zero_filled"
@@ -155,8 +155,8 @@ def promote(left: Value, right: Value) -> str | None:
     if left.dtype in INTEGERS and right.dtype in INTEGERS:
         return max(str(left.dtype), str(right.dtype), key=INTEGERS.index)
     if left.kind is right.kind is Kind.BLOCK and "float32" in (left.dtype, right.dtype):
-        other = right.dtype if left.dtype == "float32" else left.dtype
-        return "float32" if other in ("float16", "bfloat16") else None
+        narrower = right.dtype if left.dtype == "float32" else left.dtype
+        return "float32" if narrower in ("float16", "bfloat16") else None
     return None
 
 
