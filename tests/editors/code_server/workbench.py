@@ -175,6 +175,15 @@ class Workbench:
         box.fill(f">{title}")
         self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first.click()
 
+    def go_to(self, line: int, column: int) -> None:
+        """Put the cursor somewhere, both from 1."""
+        self.page.keyboard.press("Control+g")
+        box = self.page.locator(".quick-input-widget input").first
+        box.wait_for()
+        box.fill(f":{line}:{column}")
+        self.page.keyboard.press("Enter")
+        self.page.locator(".statusbar-item", has_text=f"Ln {line}, Col {column}").wait_for()
+
     def lens(self, title: str) -> Any:
         """A lens of the open file."""
         return self.page.locator(".codelens-decoration a", has_text=re.compile(f"^{re.escape(title)}$"))
