@@ -204,6 +204,6 @@ def test_a_command_that_is_not_there_is_said_with_what_to_do(browser: Any, tmp_p
         desk.open("triton.py")
         toast = desk.toast("kernelevolve.command").first
         toast.wait_for()
-        assert "there is no executable at" in toast.inner_text()
+        assert "there is no executable" in toast.inner_text()
         desk.page.locator(".statusbar-item", has_text="KernelEvolve").wait_for()
         desk.picture(record.folder / "vscode_missing.png")

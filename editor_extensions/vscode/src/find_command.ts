@@ -90,7 +90,8 @@ function fromSetting(places: Places): Found {
   }
   if (!places.isExecutable(command)) {
     throw new CommandNotFound(
-      `\`kernelevolve.command\` is "${written}", but there is no executable at ${command}. ` +
+      `\`kernelevolve.command\` is "${written}", but there is no executable` +
+        `${command === written ? "" : ` at ${command}`}. ` +
         "Mend the setting, or leave it out to use the selected interpreter or the PATH.",
     );
   }

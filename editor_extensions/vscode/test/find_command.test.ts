@@ -32,7 +32,8 @@ test("a setting may use the home and the folder of the workspace", () => {
 });
 
 for (const [configured, folders, says] of [
-  ["/nowhere/kernelevolve", ["/w"], /no executable at \/nowhere\/kernelevolve/],
+  ["/nowhere/kernelevolve", ["/w"], /is "\/nowhere\/kernelevolve", but there is no executable\. Mend/],
+  ["~/k", ["/w"], /is "~\/k", but there is no executable at \/home\/me\/k\./],
   ["kernelevolve", ["/w"], /no full path/],
   ["${workspaceFolder}/k", [], /no folder is open/],
 ] as const) {
