@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.timeout(1200),
 ]
 
-COMMAND = Path(sys.executable).parent / "kernelevolve"
+COMMAND = Path(os.environ.get("KERNELEVOLVE_COMMAND") or Path(sys.executable).parent / "kernelevolve")
 RECORD = os.environ.get("KERNELEVOLVE_E2E_RECORD")
 SEARCHES = 6
 """Attempts at a search: a machine that is busy with other work can make the judge refuse the starting point's times."""
