@@ -170,7 +170,7 @@ def mcp_server(desk: Workbench) -> str:
     desk.command("MCP: List Servers")
     entry = desk.page.locator(".quick-input-list .monaco-list-row", has_text="KernelEvolve").first
     entry.wait_for()
-    found = " ".join(str(entry.get_attribute("aria-label")).split())
+    found = " ".join(str(entry.inner_text()).split())
     desk.page.keyboard.press("Escape")
     return found
 
