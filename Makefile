@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check conformance inspect manifests clients corpus view bench-gpu bench-gpu-search \
-	bench-gpu-profiles hacks-gpu clean
+.PHONY: install demo test check conformance inspect manifests clients vscode vscode-e2e corpus view bench-gpu \
+	bench-gpu-search bench-gpu-profiles fuzz hacks hacks-gpu clean
 
 install: $(VENV)/.installed
 
@@ -59,6 +59,25 @@ clients: install .tools/clients/.installed
 	@mkdir -p $(@D)
 	cp $< $(@D)/package.json
 	cd $(@D) && npm install --no-package-lock --no-audit --no-fund
+	@touch $@
+
+# The extension for VS Code: checked, tested, packaged as editor_extensions/vscode/kernelevolve.vsix. Needs Node 20.
+VSCODE := editor_extensions/vscode
+$(VSCODE)/node_modules/.installed: $(VSCODE)/package.json $(VSCODE)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed: install Node.js 20 or newer, then try again."; exit 1; }
+	npm ci --prefix $(VSCODE) --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
+vscode: install $(VSCODE)/node_modules/.installed
+	cd $(VSCODE) && npm run --silent check && npm run --silent build && npm run --silent package
+	$(BIN)/pytest tests/editors/test_vscode.py
+
+# The package in a real editor: installs code-server (a gigabyte, minutes) into .tools/code-server; needs Chromium.
+vscode-e2e: vscode .tools/code-server/.installed
+	KERNELEVOLVE_E2E=1 $(BIN)/pytest tests/editors/test_vscode_e2e.py
+
+.tools/code-server/.installed: tests/editors/code_server/package.json tests/editors/code_server/package-lock.json
+	tests/editors/code_server/install.sh $(CURDIR)/$(@D)
 	@touch $@
 
 # Check the documents of the knowledge base and make the vectors of new text.

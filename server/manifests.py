@@ -25,6 +25,7 @@ TITLE = "KernelEvolve"
 LOCAL = LocalServer(NAME)
 """The server as plug-ins start it: `kernelevolve` has to be on the PATH."""
 PLUGIN = "editor_extensions/claude_code"
+VSCODE = "editor_extensions/vscode"
 SKILLS = f"./{PLUGIN}/skills/"
 LANGUAGE_IDS = {".py": "python", ".cu": "cuda-cpp", **dict.fromkeys((".cpp", ".cc", ".cxx", ".hip"), "cpp")}
 """What the language server serves: suffixes, and the protocol's names of their languages."""
@@ -47,7 +48,26 @@ def manifests(root: Path) -> dict[str, str]:
         "gemini-extension.json": gemini_extension,
     }
     made = {path: json.dumps(make(project), indent=2, ensure_ascii=False) + "\n" for path, make in build.items()}
-    return {**made, "docs/clients.md": guide()}
+    return {**made, **node_packages(root), "docs/clients.md": guide()}
+
+
+def node_packages(root: Path) -> dict[str, str]:
+    """The extension for VS Code: its two files are written by hand and by npm, but for the version.
+
+    Args:
+        root: the checkout; one without the extension (a package of sources, say) has none of them.
+    """
+    found = {}
+    for name in ("package.json", "package-lock.json"):
+        path = root / VSCODE / name
+        if not path.is_file():
+            continue
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["version"] = VERSION
+        if "packages" in document:
+            document["packages"][""]["version"] = VERSION
+        found[f"{VSCODE}/{name}"] = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return found
 
 
 def registry_entry(project: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,18 @@ def test_versions_names_and_commands_agree(made: dict[str, str]) -> None:
     assert {"serve", "install"} <= manifests.commands()
 
 
+def test_the_extension_s_version_follows_and_the_rest_of_its_files_stays(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / manifests.VSCODE, tmp_path / manifests.VSCODE, ignore=shutil.ignore_patterns("node_modules"))
+    package = tmp_path / manifests.VSCODE / "package.json"
+    before = json.loads(package.read_text())
+    package.write_text(json.dumps({**before, "version": "0.0.0"}))
+    made = manifests.node_packages(tmp_path)
+    assert json.loads(made[f"{manifests.VSCODE}/package.json"]) == {**before, "version": VERSION}
+    lock = json.loads(made[f"{manifests.VSCODE}/package-lock.json"])
+    assert lock["version"] == lock["packages"][""]["version"] == VERSION
+    assert manifests.node_packages(tmp_path / "without") == {}
+
+
 def test_the_registry_entry_keeps_the_registry_s_rules(made: dict[str, str]) -> None:
     """The fields of the schema of 2025-12-11 and what the registry asks on top, for a PyPI package."""
     server = parsed(made, "server.json")

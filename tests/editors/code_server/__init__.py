@@ -1,0 +1,1 @@
+"""A real VS Code: code-server with the packaged extension, shown by headless Chromium."""
