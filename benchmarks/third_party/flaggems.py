@@ -113,7 +113,8 @@ _ROWWISE = (
           inputs={**_X, "g": "torch.randn(case.rows, 1)"}, gpu=_SUMS),
 )  # fmt: skip
 _REDUCTIONS = (
-    _gems("sum", "sum(x)", "x.sum()", gpu=_SUMS),
+    _gems("sum", "sum(x)", "x.sum()", gpu=_SUMS, dtypes=("float32",),
+          why="the kernel rounds its partial sums to the 16 bits of its inputs"),
     _gems("sum_dim", "sum_dim(x, [-1])", "x.sum(-1)", "ops.sum", gpu=_SUMS),
     _gems("mean", "mean(x)", "x.mean()", gpu=_SUMS, dtypes=("float32",),
           why="the kernel rounds its partial sums to the 16 bits of its inputs"),
