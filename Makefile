@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check conformance inspect manifests clients corpus view bench-gpu bench-gpu-search \
+.PHONY: install demo test fuzz check conformance inspect manifests clients corpus view bench-gpu bench-gpu-search \
 	bench-gpu-profiles clean
 
 install: $(VENV)/.installed
@@ -25,6 +25,10 @@ demo: install
 
 test: install
 	$(BIN)/pytest
+
+# Whatever comes from outside, made up: 20,000 inputs for each border. pytest runs a small share.
+fuzz: install
+	$(BIN)/python -m tests.fuzz.run $(FUZZ_ARGUMENTS)
 
 check: install
 	$(BIN)/ruff check .
