@@ -40,7 +40,8 @@ _GOOD = {"CASES": {"a": {"rows": 2}}, "DTYPES": ["float32"], "LAYOUTS": ["contig
          "TOLERANCES": {"float32": {"rtol": 0.1}}, "BACKWARD": False}  # fmt: skip
 _WORDS = st.sampled_from(
     ["def ", "kernel", "(x)", ":", "\n", "    ", "return x", "class ModelNew", "@triton.jit\n", "void kernel(",
-     "TensorView", " x, ", "TensorView out)", "{", "}", "//", "/*", "*/", '"', "'", "#include <", "../", "// kernelevolve: flags -O3",
+     "TensorView", " x, ", "TensorView out)", "{", "}", "//", "/*", "*/", '"', "'", "#include <", "../",
+     "// kernelevolve: flags -O3",
      "-fplugin=x", "\0", "\\", "import ", "=", "lambda", "\ud800", "\u2028", ";"]
 )  # fmt: skip
 SOURCES = st.text(max_size=200) | st.lists(_WORDS, max_size=30).map("".join)

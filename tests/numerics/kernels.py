@@ -42,7 +42,8 @@ void one(const float* in, float* to, int64_t n, int64_t cols);
 void kernel(TensorView x, TensorView out) {
   const int64_t cols = x.size(1), wide = out.numel() / x.size(0);
   for (int64_t row = 0; row < x.size(0); ++row)
-    one(static_cast<const float*>(x.data_ptr()) + row * cols, static_cast<float*>(out.data_ptr()) + row * wide, row, cols);
+    one(static_cast<const float*>(x.data_ptr()) + row * cols, static_cast<float*>(out.data_ptr()) + row * wide, row,
+        cols);
 }
 """
 )
@@ -174,15 +175,17 @@ FAULTY = (
     Kernel("sum in bf16", "sum", _rows(_SERIAL.replace("total += in[i]", "total = bf16(total + in[i])"))),
     Kernel("sum of all but the tail", "sum", _rows(_SERIAL.replace("i < n", "i < n / 16 * 16"))),
     Kernel("sum in an order that loses small terms", "large_sum",
-           _rows(_SERIAL.replace("float total = 0", "float total = 1e14f").replace("*to = total", "*to = total - 1e14f"))),
+           _rows(_SERIAL.replace("float total = 0", "float total = 1e14f")
+                 .replace("*to = total", "*to = total - 1e14f"))),
     Kernel("no epsilon", "layer_norm", _rows(_TWO_PASSES.replace(" + 1e-5f", ""))),
     Kernel("variance of n - 1", "layer_norm", _rows(_TWO_PASSES.replace("square / n", "square / (n - 1)"))),
     Kernel("variance as a difference of squares that cancels", "layer_norm",
            _rows(_TWO_PASSES.replace("square += (in[i] - mean) * (in[i] - mean)", "square += tf32(in[i] * in[i])")
                  .replace("square / n", "(square / n - mean * mean)"))),
-    Kernel("softmax rounded to bf16 inside", "softmax", _rows(_SOFTMAX.replace("total += ", "total += bf16(")
-                                                              .replace("- top);\n  for (int64_t i = 0; i < n; ++i) to",
-                                                                       "- top));\n  for (int64_t i = 0; i < n; ++i) to"))),
+    Kernel("softmax rounded to bf16 inside", "softmax",
+           _rows(_SOFTMAX.replace("total += ", "total += bf16(")
+                 .replace("- top);\n  for (int64_t i = 0; i < n; ++i) to",
+                          "- top));\n  for (int64_t i = 0; i < n; ++i) to"))),
     Kernel("maximum that skips NaN", "maximum",
            _rows("  float top = -INFINITY;\n"
                  "  for (int64_t i = 0; i < n; ++i) if (in[i] > top) top = in[i];\n  *to = top;")),
