@@ -26,6 +26,10 @@ demo: install
 test: install
 	$(BIN)/pytest
 
+# Whatever comes from outside, made up: 20,000 inputs for each border. pytest runs a small share.
+fuzz: install
+	$(BIN)/python -m tests.fuzz.run $(FUZZ_ARGUMENTS)
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

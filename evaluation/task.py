@@ -117,6 +117,9 @@ class Task(Contract):
     """Whether the task asks for gradients too. The judge does not check them yet, and its verdicts say so."""
     starting_points: tuple[Path, ...] = ()
     """Candidate files that are known to be correct, simplest first."""
+    allow_tf32: bool = False
+    """Whether fp32 products may be made in TF32: the task's tolerances are then not tightened because they accept an
+    output of lower precision."""
     has_flops: bool = False
     """Whether the task states `flops(case)`."""
     has_bytes: bool = False
@@ -125,7 +128,9 @@ class Task(Contract):
     @property
     def task_hash(self) -> str:
         """SHA-256 over everything that decides a verdict, in hexadecimal."""
-        content = self.model_dump(mode="json", exclude={"reference", "starting_points"})
+        # A field that came later counts where it is used, so that other tasks keep their hash.
+        later = set() if self.allow_tf32 else {"allow_tf32"}
+        content = self.model_dump(mode="json", exclude={"reference", "starting_points", *later})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -48,7 +48,8 @@ _SUMS = ({"rows": 512, "cols": 2048}, {"rows": 123, "cols": 1000})
 _NO_NAN = "SPECIAL_VALUES = ('zero', 'negative_zero', 'subnormal', 'infinity')"
 _IGNORES_NAN = "the kernel's maximum leaves NaN out"
 _FINITE = "SPECIAL_VALUES = ('zero', 'negative_zero', 'subnormal')"
-_TF32 = "TOLERANCES = {'float32': {'max_factor': 4096, 'rms_factor': 4096, 'ulps': 16384, 'rms_ulps': 8192}}"
+_TF32 = """ALLOW_TF32 = True
+TOLERANCES = {"float32": {"max_factor": 2000, "rms_factor": 2000, "ulps": 262144, "rms_ulps": 24000}}"""
 
 
 def _gems(name: str, call: str, reference: str, module: str = "", **more: object) -> Kernel:
@@ -113,9 +114,11 @@ _ROWWISE = (
           inputs={**_X, "g": "torch.randn(case.rows, 1)"}, gpu=_SUMS),
 )  # fmt: skip
 _REDUCTIONS = (
-    _gems("sum", "sum(x)", "x.sum()", gpu=_SUMS),
+    _gems("sum", "sum(x)", "x.sum()", gpu=_SUMS, dtypes=("float32",),
+          why="the kernel rounds its partial sums to the 16 bits of its inputs"),
     _gems("sum_dim", "sum_dim(x, [-1])", "x.sum(-1)", "ops.sum", gpu=_SUMS),
-    _gems("mean", "mean(x)", "x.mean()", gpu=_SUMS),
+    _gems("mean", "mean(x)", "x.mean()", gpu=_SUMS, dtypes=("float32",),
+          why="the kernel rounds its partial sums to the 16 bits of its inputs"),
     _gems("mean_dim", "mean_dim(x, [0])", "x.mean(0)", "ops.mean", gpu=_SUMS),
     _gems("amax", "amax(x, [-1])", "x.amax(-1)", gpu=_SUMS, options=_NO_NAN, why=_IGNORES_NAN, interpreted=False),
     _gems("max_dim", "max_dim(x, -1)[0]", "x.max(-1).values", "ops.max", gpu=_SUMS, options=_NO_NAN, why=_IGNORES_NAN,
@@ -124,7 +127,8 @@ _REDUCTIONS = (
     _gems("argmax", "argmax(x, -1)", "x.argmax(-1)", gpu=_SUMS, dtypes=("float32",),
           options="SPECIAL_VALUES = ('zero', 'subnormal')",
           why="among several NaN or infinities, which one comes first is not specified", interpreted=False),
-    _gems("prod_dim", "prod_dim(x, -1)", "x.prod(-1)", "ops.prod", inputs={"x": "torch.rand(case.rows, case.cols) + 0.6"},
+    _gems("prod_dim", "prod_dim(x, -1)", "x.prod(-1)", "ops.prod",
+          inputs={"x": "torch.rand(case.rows, case.cols) + 0.6"},
           gpu=({"rows": 512, "cols": 64}, {"rows": 33, "cols": 17}), dtypes=("float32",)),
     _gems("var_mean", "var_mean(x, [-1])", "torch.var_mean(x, [-1])", gpu=_SUMS, options=_FINITE,
           why="the kernel gives infinity for the mean of inf and -inf, which is NaN", dtypes=("float32",)),

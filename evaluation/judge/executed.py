@@ -253,8 +253,8 @@ class Execution:
             name = case.name if not case.hidden else "a hidden case"
             self._outcome.notes.append(f"{name} was timed twice: the machine slowed down while it was timed")
             return self._time_case(case, dtype, again=True)
-        first = self._request.baselines[0]
-        if not fits and self._disturbed(baselines[first], median(_per_round(samples[first]))):
+        rival = self._request.baselines[0]
+        if not fits and self._disturbed(baselines[rival], median(_per_round(samples[rival]))):
             self._outcome.refuse(_TOO_BUSY)
             return False
         if not fits:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from kernelevolve.evaluation.errors import TaskError
 from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge import conditioning
 from kernelevolve.evaluation.task import DEFAULT_TOLERANCES, Tolerance
 from kernelevolve.evaluation.tasks.program import Inputs
 from kernelevolve.evaluation.verdict import Diagnosis
@@ -113,7 +114,31 @@ def expect(reference: Callable[..., Any], high: Callable[..., Any] | None, input
         oracle, note = _oracle(high, inputs, outputs)
     length = max((size for tensor in inputs.tensors() for size in tensor.shape), default=1)
     scales = tuple(_scale(output, truth, length) for output, truth in zip(outputs, oracle, strict=True))
-    return Expected(outputs, oracle, scales, note)
+    with torch.no_grad():
+        return Expected(outputs, oracle, _conditioned(scales, high, inputs, outputs, oracle), note)
+
+
+def _conditioned(
+    scales: tuple[Scale, ...],
+    high: Callable[..., Any] | None,
+    inputs: Inputs,
+    outputs: tuple[torch.Tensor, ...],
+    oracle: tuple[torch.Tensor, ...],
+) -> tuple[Scale, ...]:
+    """The scales, where an output is small, with at least the error that rounding the inputs makes."""
+    small = [
+        truth is not output and conditioning.wanted_for(output) for output, truth in zip(outputs, oracle, strict=True)
+    ]
+    if high is None or not any(small):
+        return scales
+    eps = max(torch.finfo(output.dtype).eps for output, chosen in zip(outputs, small, strict=True) if chosen)
+    effects = conditioning.rounding_effects(high, inputs.map_tensors(_raised), oracle, eps)
+    return tuple(
+        dataclasses.replace(scale, excess=max(scale.excess, largest), error_norm=max(scale.error_norm, norm))
+        if chosen
+        else scale
+        for scale, (largest, norm), chosen in zip(scales, effects, small, strict=True)
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -34,6 +34,8 @@ class Options:
     """`BACKWARD`."""
     starting_points: tuple[Path, ...]
     """`STARTING_POINTS`."""
+    allow_tf32: bool
+    """`ALLOW_TF32`."""
     flops: Callable[[Any], Any] | None
     """`flops`."""
     bytes: Callable[[Any], Any] | None
@@ -48,6 +50,7 @@ class Options:
             "special_values": self.special_values,
             "backward": self.backward,
             "starting_points": self.starting_points,
+            "allow_tf32": self.allow_tf32,
             "has_flops": self.flops is not None,
             "has_bytes": self.bytes is not None,
         }
@@ -64,15 +67,17 @@ def read_options(names: dict[str, Any], path: Path, layouts: tuple[Layout, ...])
     Raises:
         TaskError: `TASK_UNREADABLE`; the text names the field and what is allowed.
     """
-    backward = names.get("BACKWARD", False)
-    if not isinstance(backward, bool):
-        raise unreadable(path, f"BACKWARD is {backward!r}.", "It must be True or False.")
+    flags = {name: names.get(name, False) for name in ("BACKWARD", "ALLOW_TF32")}
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise unreadable(path, f"{name} is {value!r}.", "It must be True or False.")
     return Options(
         dtypes=_dtypes(names.get("DTYPES", ("float32",)), path),
         tolerances=_tolerances(names.get("TOLERANCES", {}), path),
         layouts=_layouts(names["LAYOUTS"], path) if "LAYOUTS" in names else layouts,
         special_values=_special_values(names.get("SPECIAL_VALUES", tuple(SpecialValue)), path),
-        backward=backward,
+        backward=flags["BACKWARD"],
+        allow_tf32=flags["ALLOW_TF32"],
         starting_points=_starting_points(names.get("STARTING_POINTS"), path),
         flops=_function(names, "flops", path),
         bytes=_function(names, "bytes", path),

@@ -1,0 +1,1 @@
+"""Planted numerical faults, and honest kernels that compute otherwise than the reference."""
