@@ -23,6 +23,7 @@ from kernelevolve.evaluation.judge.roofline import SLACK, floor_ms
 from kernelevolve.evaluation.judge.statistics import CONFIDENCE, median, paired_interval
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.judge.timing import Stopwatch, copies_for_rotation, estimate_ms
+from kernelevolve.evaluation.judge.unseen import UnseenCalls, claimed, claimed_times
 from kernelevolve.evaluation.platform import SpecSheet
 from kernelevolve.evaluation.resources import KernelResources
 from kernelevolve.evaluation.task import Case, Layout
@@ -200,9 +201,11 @@ class Execution:
         for name, call in baselines.items():
             if (case.name, dtype, name) not in known:
                 known[case.name, dtype, name] = estimate_ms(call, watch)
-        slowest = max(_claimed(first, "first_ms"), *(known[case.name, dtype, name] for name in baselines))
+        slowest = max(claimed(first, "first_ms"), *(known[case.name, dtype, name] for name in baselines))
+        unseen = self._unseen_calls(case, dtype, inputs, expected)
         budget_s = self._request.timing_budget_s / len(state.task.timed_cases)
-        calls, rounds = self._plan_rounds(slowest + watch.flush_ms(), budget_s)
+        making_ms = unseen.making_ms if unseen is not None else 0.0
+        calls, rounds = self._plan_rounds(slowest + watch.flush_ms() + making_ms, budget_s)
         samples: dict[str, list[list[float]]] = {name: [] for name in (*baselines, "candidate")}
         secret_round = secrets.randbelow(rounds)
         began = time.monotonic()
@@ -214,8 +217,16 @@ class Execution:
                     self._time_baseline(baselines[side], watch, calls, slowest, samples[side])
                     continue
                 keep = number == secret_round
+                if unseen is not None:
+                    times, wrong = unseen.time(calls, keep)
+                    samples[side].append(times)
+                    self._outcome.checks += keep
+                    if wrong is not None:
+                        self._refuse_after_timing(wrong)
+                        return False
+                    continue
                 reply = worker.ask("time", limit, count=calls, keep=keep)
-                samples[side].append(_claimed_times(reply, calls))
+                samples[side].append(claimed_times(reply, calls))
                 if keep and not self._output_holds(reply, expected, arena, case, dtype):
                     return False
             number += 1
@@ -224,13 +235,14 @@ class Execution:
             if undecided and self._speed(samples, self._request.baselines[0]) is Speed.INCONCLUSIVE:
                 rounds += 2
         claim_ms = median(_per_round(samples["candidate"]))
-        if not self._clocks_agree(claim_ms):
+        every = [claim for times in samples["candidate"] for claim in times]
+        if not (self._clocks_agree(claim_ms) if unseen is None else self._outside_agrees(unseen, every)):
             return False
         if self._kind == "cuda" and not self._activity_holds(claim_ms):
             return False
         walls = worker.ask("wall", limit, count=min(10, 2 * calls))
         self._outcome.samples[case.name] = samples
-        wall_ms = median(_claimed_times(walls, min(10, 2 * calls)))
+        wall_ms = median(claimed_times(walls, min(10, 2 * calls)))
         return self._record(case, dtype, nbytes, expected, samples, wall_ms)
 
     def _plan_rounds(self, slowest_ms: float, budget_s: float) -> tuple[int, int]:
@@ -303,10 +315,28 @@ class Execution:
             if seen[-1] <= 1.5 * claim_ms + slack_ms:
                 return True
             again = self._worker.ask("time", self._request.limit_s, count=3, keep=False)
-            claim_ms = max(claim_ms, median(_claimed_times(again, 3)))
+            claim_ms = max(claim_ms, median(claimed_times(again, 3)))
         self._refuse_clock(
             f"{claim_ms:.4g} ms by the clock in its process, but {min(seen):.4g} ms as seen from outside"
         )
+        return False
+
+    def _unseen_calls(self, case: Case, dtype: str, inputs: Any, expected: Any) -> UnseenCalls | None:
+        """On the CPU every timed call gets inputs of its own; on a GPU the audit does that."""
+        if self._kind != "cpu":
+            return None
+        limit_s = self._request.limit_s
+        return UnseenCalls(self._state, self._desk, self._worker, case, dtype, inputs, expected, limit_s)
+
+    def _outside_agrees(self, unseen: UnseenCalls, claims_ms: list[float]) -> bool:
+        wrong = unseen.reuse(claims_ms) or unseen.contradiction(claims_ms)
+        self._outcome.checks += 1
+        if wrong is None:
+            return True
+        if wrong.status is Status.REWARD_HACK:
+            self._outcome.refuse(wrong)
+        else:
+            self._refuse_after_timing(wrong)
         return False
 
     def _refuse_clock(self, times: str) -> None:
@@ -332,7 +362,7 @@ class Execution:
         try:
             seen = self._worker.ask("activity", self._request.limit_s, count=3)
             calls = seen["calls"]
-            busy_ms = min(_claimed({"busy": busy}, "busy") for busy in seen["busy_ms"]) if all(calls) else 0.0
+            busy_ms = min(claimed({"busy": busy}, "busy") for busy in seen["busy_ms"]) if all(calls) else 0.0
         except CandidateError as error:
             if error.finding is not Finding.EXCEPTION:
                 raise
@@ -413,20 +443,6 @@ def _interval(samples: dict[str, list[list[float]]], baseline: str) -> Interval:
 
 def _per_round(rounds: list[list[float]]) -> list[float]:
     return [median(times) for times in rounds]
-
-
-def _claimed(reply: dict[str, Any], name: str) -> float:
-    value = reply.get(name)
-    if not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise CandidateError(Finding.RESULT_FORGED, f"The worker answered {value!r} for a time.")
-    return float(value)
-
-
-def _claimed_times(reply: dict[str, Any], count: int) -> list[float]:
-    times = reply.get("times_ms")
-    if not isinstance(times, list) or len(times) != count:
-        raise CandidateError(Finding.RESULT_FORGED, f"The worker answered {str(times)[:80]} for {count} times.")
-    return [_claimed({"time": value}, "time") for value in times]
 
 
 def _free_bytes(device: str) -> int:

@@ -192,6 +192,8 @@ _WORDS = {
     "prepare": "while it warmed up",
     "time": "while it was timed",
     "burst": "while it was timed",
+    "aim": "while it was timed",
+    "volley": "while it was timed",
     "wall": "while it was timed",
     "activity": "while its kernels were listed",
     "compile": "while it was compiled",

@@ -28,6 +28,7 @@ from kernelevolve.evaluation.judge.data import rebuild, remake
 from kernelevolve.evaluation.judge.intervals import covered
 from kernelevolve.evaluation.judge.protection import Protection
 from kernelevolve.evaluation.judge.timing import Stopwatch
+from kernelevolve.evaluation.judge.volley import output_views
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
 from kernelevolve.evaluation.tasks.program import seeded
 
@@ -171,6 +172,7 @@ class _Worker:
         self._arenas: dict[str, Arena] = {}
         self._sets: list[tuple[list[Any], dict[str, Any]]] = []
         self._outputs: list[dict[str, Any]] = []
+        self._volley_sets: list[tuple[list[Any], dict[str, Any], list[torch.Tensor], list[torch.Tensor]]] = []
         self._stopwatch: Stopwatch | None = None
         self._perf_counter_ns = time.perf_counter_ns
 
@@ -183,6 +185,8 @@ class _Worker:
             "prepare": self._prepare,
             "time": self._time,
             "burst": self._burst,
+            "aim": self._aim,
+            "volley": self._volley,
             "wall": self._wall,
             "activity": self._activity,
             "compile": self._compile,
@@ -220,7 +224,7 @@ class _Worker:
     def _attach(self, descriptors: tuple[int, ...], name: str, arena: dict[str, Any]) -> dict[str, Any]:
         """Map an arena; one of the same name is let go first."""
         if name in self._arenas:
-            self._sets = []
+            self._volley_sets = []  # What is timed lies in memory of this process.
             self._arenas.pop(name).close()
         self._arenas[name] = Arena.attach(arena, descriptors)
         return {"attached": name}
@@ -315,14 +319,31 @@ class _Worker:
         with torch.no_grad():
             return self._call(arguments[:split], keywords, arguments[split:])
 
-    def _time(self, descriptors: tuple[int, ...], count: int, keep: bool) -> dict[str, Any]:
-        """Time single calls, after one that is not counted; with `keep`, hand over what the last one gave."""
+    def _time(
+        self, descriptors: tuple[int, ...], count: int, keep: bool, sets: list[dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """Time single calls, after one that is not counted; with `keep`, hand over what the last one gave.
+
+        Args:
+            descriptors: none.
+            count: how many calls.
+            keep: whether an output is wanted.
+            sets: where inputs lie that were not there before: one set to warm up with, and one for each call. None to
+                go on with those of `prepare`.
+        """
         assert self._stopwatch is not None
+        first = 0
+        if sets is not None:
+            first = 1
+            self._sets = []
+            for description in sets:
+                arguments, keywords, extra = rebuild(description, self._arenas["inputs"])
+                self._sets.append(remake(([*arguments, *extra], keywords), torch.clone))
         self._timed_call(0)
-        times, last = self._stopwatch.time_calls(self._timed_call, count)
+        times, last = self._stopwatch.time_calls(lambda index: self._timed_call(index + first), count)
         reply: dict[str, Any] = {"times_ms": times}
         if keep:
-            arguments, keywords = self._sets[(count - 1) % len(self._sets)]
+            arguments, keywords = self._sets[(count - 1 + first) % len(self._sets)]
             reply["outputs"] = self._hand_over(last, _tensors((arguments, keywords)))
         return reply
 
@@ -334,6 +355,33 @@ class _Worker:
         for index in range(count):
             self._timed_call(index)
             self._synchronize()
+        return {}
+
+    def _aim(
+        self, descriptors: tuple[int, ...], sets: list[dict[str, Any]], outputs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Learn where the inputs of a volley will lie, and where its outputs must go; touch all of it, so that no page
+        is missing when it counts."""
+        self._outputs = outputs
+        forms = [(form["shape"], getattr(torch, form["dtype"])) for form in outputs]
+        self._volley_sets = []
+        for number, description in enumerate(sets):
+            arguments, keywords, extra = rebuild(description, self._arenas["inputs"])
+            for tensor in [*_tensors((arguments, keywords)), *extra]:
+                tensor.clone()
+            views = output_views(self._arenas["outputs"], number, forms)
+            for view in views:
+                poison(view)
+            self._volley_sets.append((arguments, keywords, extra, views))
+        return {}
+
+    def _volley(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Call once on each set of inputs and hand over every output. The judge times this from outside."""
+        for arguments, keywords, extra, views in self._volley_sets:
+            with torch.no_grad():
+                result = self._call(arguments, keywords, extra)
+            for view, value in zip(views, _returned(result), strict=True):
+                view.copy_(value) if isinstance(value, torch.Tensor) else view.fill_(value)
         return {}
 
     def _wall(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
