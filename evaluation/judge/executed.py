@@ -18,6 +18,7 @@ from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge.check import Check, Desk
 from kernelevolve.evaluation.judge.handle import WorkerHandle
 from kernelevolve.evaluation.judge.oracle import compare
+from kernelevolve.evaluation.judge.own_work import borrows
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.roofline import SLACK, floor_ms
 from kernelevolve.evaluation.judge.statistics import CONFIDENCE, median, paired_interval
@@ -162,7 +163,19 @@ class Execution:
             if diagnosis is not None:
                 self._outcome.refuse(diagnosis)
                 return False
-        return True
+        return self._kind != "cpu" or self._does_own_work()
+
+    def _does_own_work(self) -> bool:
+        """On the CPU; on a GPU the kernels that run tell more."""
+        task, language = self._state.task, self._request.candidate.language
+        case = min(task.cases, key=self._state.case_elements)
+        diagnosis = borrows(
+            self._state, self._desk, self._worker, case, task.dtypes[0], language, self._request.limit_s
+        )
+        self._outcome.checks += 1
+        if diagnosis is not None:
+            self._outcome.refuse(diagnosis)
+        return diagnosis is None
 
     def _time(self) -> None:
         task = self._state.task

@@ -13,11 +13,11 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
@@ -26,6 +26,8 @@ from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
 from kernelevolve.evaluation.judge.intervals import covered
+from kernelevolve.evaluation.judge.operators import Recorder
+from kernelevolve.evaluation.judge.own_work import muted
 from kernelevolve.evaluation.judge.protection import Protection
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.judge.volley import output_views
@@ -34,6 +36,7 @@ from kernelevolve.evaluation.tasks.program import seeded
 
 _LOG_LINES = 30
 _STAND_IN_BYTES = 1 << 30
+_OPERATORS = 2000
 
 
 def serve(channel: Channel, specification: dict[str, Any]) -> None:
@@ -132,11 +135,11 @@ def _shorten(error: BaseException) -> str:
     return "".join(lines[-_LOG_LINES:])[-4000:]
 
 
-class _Poison(TorchDispatchMode):
+class _Poison(Recorder):
     """Fills memory that a candidate asks for uninitialised, so that reading it before writing shows."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         if func in _EMPTY and isinstance(result, torch.Tensor):
             poison(result)
         return result
@@ -245,7 +248,7 @@ class _Worker:
         return self._entry(*arguments, *extra, **keywords)
 
     def _run(
-        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]], mute: bool = False
     ) -> dict[str, Any]:
         """Run once on the inputs in the arena, with every uninitialised tensor poisoned; hand the outputs over.
 
@@ -253,14 +256,16 @@ class _Worker:
             descriptors: none.
             inputs: where they are in the arena `inputs`.
             outputs: shape, stride and dtype the reference's outputs have.
+            mute: let no Triton kernel run. A right answer then shows that they are decoration.
         """
         self._outputs = outputs
         arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        with torch.no_grad(), _Poison():
+        with torch.no_grad(), _Poison() as watched, muted() if mute else nullcontext():
             result = self._call(arguments, keywords, extra)
         self._synchronize()
         handed = [*_tensors((arguments, keywords)), *extra]
-        return {"outputs": self._hand_over(result, handed)}
+        seen = [[name, elements, times] for (name, elements), times in watched.seen.items()]
+        return {"outputs": self._hand_over(result, handed), "operators": seen[:_OPERATORS]}
 
     def _hand_over(self, result: Any, inputs: list[torch.Tensor]) -> list[dict[str, Any]]:
         """Copy outputs into the arena `outputs`; describe each as it was returned."""
