@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check conformance inspect manifests clients corpus view bench-gpu bench-gpu-search \
+.PHONY: install demo test check hacks conformance inspect manifests clients corpus view bench-gpu bench-gpu-search \
 	bench-gpu-profiles clean
 
 install: $(VENV)/.installed
@@ -30,6 +30,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/checks/static.py
+
+# Every known reward hack and its honest twin, judged on the CPU.
+hacks: install
+	$(BIN)/python -m tests.hacks.run --json benchmarks/results/hacks_cpu.json
 
 # The official conformance suite of the protocol, in both eras, and what else needs Node.js. The packages bring their
 # own Node.js; npm, of any version, must be there.
