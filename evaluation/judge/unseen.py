@@ -39,7 +39,7 @@ _ASKING_MS = 0.1
 _MAX_VOLLEY = 64
 _MAKING_MS = 25.0
 """What making the inputs of one volley may take."""
-_LOOKS = (5, 15)
+_LOOKS = (6, 18)
 """Looks from outside: at least, and at most. Only the fastest count, for other processes only ever slow things down."""
 _SESSIONS = 3
 """Times that the candidate is timed again, and looked at again, before the clocks are said to disagree."""
@@ -174,27 +174,26 @@ class UnseenCalls:
         """
         found: Diagnosis | None = None
         for session in range(_SESSIONS):
-            if session:
-                # The machine may have become busy since.
-                claims_ms, found = self.time(_LOOKS[0], keep=False)
-            found = self._look(min(claims_ms))
+            # The machine may have become busy since: later, only what is said at the same time counts.
+            found = self._look(claims_ms if session == 0 else self.time(1, keep=False)[0])
             if found is None or found.finding is not Finding.CLOCK_DISAGREES:
                 break
         return found
 
-    def _look(self, claim_ms: float) -> Diagnosis | None:
-        allowed_ms = _AGREEMENT * claim_ms + _SLACK_MS + _DELIVERY * self._delivery_ms()
+    def _look(self, claims_ms: list[float]) -> Diagnosis | None:
+        """One session: calls by the candidate's clock and volleys by the judge's, in turn; the fastest of each count."""
+        claim_ms, delivery_ms = min(claims_ms), self._delivery_ms()
         many = 1 if claim_ms > _LONG_MS else self._volley_length(claim_ms)
         single_ms, fastest = float("inf"), self._volley(many)
         for look in range(1, _LOOKS[1] + 1):
-            if many > 1:
-                single_ms = min(single_ms, self._volley(1).took_ms)
+            claim_ms = min(claim_ms, *self.time(1, keep=False)[0])
             fastest = min(fastest, self._volley(many), key=lambda volley: volley.took_ms)
             if many > 1:
+                single_ms = min(single_ms, self._volley(1).took_ms)
                 seen_ms = (fastest.took_ms - min(single_ms, claim_ms + _OVERHEAD_MS)) / (many - 1)
             else:
                 seen_ms = fastest.took_ms - _ASKING_MS
-            if look >= _LOOKS[0] and seen_ms <= allowed_ms:
+            if look >= _LOOKS[0] and seen_ms <= _AGREEMENT * claim_ms + _SLACK_MS + _DELIVERY * delivery_ms:
                 # Work that was left out would have made this one the fastest.
                 return self._compare(fastest.inputs, fastest.got)
         return Diagnosis(
