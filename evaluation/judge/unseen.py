@@ -181,7 +181,7 @@ class UnseenCalls:
         return found
 
     def _look(self, claims_ms: list[float]) -> Diagnosis | None:
-        """One session: calls by the candidate's clock and volleys by the judge's, in turn; the fastest of each count."""
+        """One session: calls by the candidate's clock and volleys by the judge's, in turn; the fastest count."""
         claim_ms, delivery_ms = min(claims_ms), self._delivery_ms()
         many = 1 if claim_ms > _LONG_MS else self._volley_length(claim_ms)
         single_ms, fastest = float("inf"), self._volley(many)
