@@ -35,6 +35,10 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/checks/static.py
 
+# Every known reward hack and its honest twin, judged on the CPU.
+hacks: install
+	$(BIN)/python -m tests.hacks.run --json benchmarks/results/hacks_cpu.json
+
 # The official conformance suite of the protocol, in both eras, and what else needs Node.js. The packages bring their
 # own Node.js; npm, of any version, must be there.
 .tools/%/.installed: tests/%/package.json tests/%/package-lock.json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.data import Placed, arena_bytes, place
 from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.operators import Operators
 from kernelevolve.evaluation.judge.oracle import Expected, compare
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.task import Case, Layout
@@ -119,17 +121,19 @@ def check_on(
     inputs: Inputs,
     expected: Expected,
     limit_s: float,
+    mute: bool = False,
 ) -> Diagnosis | None:
-    """`check` on given inputs."""
+    """`check` on given inputs; with `mute` the candidate's Triton kernels do not run."""
     placed = lay_out(state, desk, worker, inputs, what.dtype, what.layout, limit_s)
     arena = outputs_arena(desk, worker, expected, limit_s)
     if state.device != "cpu":
         torch.cuda.synchronize()
     try:
-        reply = worker.ask("run", limit_s, inputs=placed.description, outputs=output_form(expected))
+        reply = worker.ask("run", limit_s, inputs=placed.description, outputs=output_form(expected), mute=mute)
     except CandidateError as error:
         where = ", ".join(f"{key} {value}" for key, value in what.where().items())
         raise CandidateError(error.finding, f"{error.summary} At: {where}.", error.advice, error.log) from error
+    worker.operators = read_operators(reply.get("operators"))
     got = read_outputs(reply.get("outputs"), expected, arena, state.device, what.where())
     if isinstance(got, Diagnosis):
         return got
@@ -145,6 +149,22 @@ def check_on(
                 where=what.where(),
             )
     return None
+
+
+def read_operators(listed: Any) -> Operators:
+    """What a worker says that torch ran.
+
+    Raises:
+        CandidateError: it makes no sense.
+    """
+    seen: Operators = Counter()
+    for entry in listed if isinstance(listed, list) else [None]:
+        match entry:
+            case [str(name), int(elements), int(times)]:
+                seen[name, elements] += times
+            case _:
+                raise CandidateError(Finding.RESULT_FORGED, f"The worker answered {str(entry)[:80]} for an operator.")
+    return seen
 
 
 def _refine(diagnosis: Diagnosis, what: Check, got: list[torch.Tensor]) -> Diagnosis:

@@ -69,6 +69,11 @@ class Placed:
     tensors: tuple[torch.Tensor, ...]
     """Views into the arena, in order."""
 
+    def write(self, inputs: Inputs, extra: list[torch.Tensor]) -> None:
+        """Copy into the arena what `place` only described."""
+        for view, tensor in zip(self.tensors, [*inputs.tensors(), *extra], strict=True):
+            view.copy_(tensor)
+
 
 def arena_bytes(inputs: Inputs, layout: Layout) -> int:
     """Bytes an arena needs for these inputs."""
@@ -81,7 +86,9 @@ def _span(tensor: torch.Tensor, layout: Layout) -> int:
     return aligned((max(items, 1) + before) * tensor.element_size())
 
 
-def place(inputs: Inputs, extra: list[torch.Tensor], arena: Arena, layout: Layout) -> Placed:
+def place(
+    inputs: Inputs, extra: list[torch.Tensor], arena: Arena, layout: Layout, start: int = 0, fill: bool = True
+) -> Placed:
     """Copy inputs into an arena.
 
     Args:
@@ -89,23 +96,26 @@ def place(inputs: Inputs, extra: list[torch.Tensor], arena: Arena, layout: Layou
         extra: parameters and buffers of a module-form reference, which function candidates get after the inputs.
         arena: at least `arena_bytes` large.
         layout: for the inputs; `extra` is always contiguous.
+        start: where they begin, bytes; a multiple of the arena's alignment.
+        fill: False to say where they will lie and write nothing yet; see `Placed.write`.
 
     Raises:
         TaskError: an argument is neither a tensor nor a plain value, so it cannot be sent.
     """
     leaves, _structure = tree_flatten((inputs.args, inputs.kwargs))
-    offset, tensors = 0, []
+    offset, tensors = start, []
 
     def store(tensor: torch.Tensor, layout: Layout) -> dict[str, Any]:
         nonlocal offset
         strides, before = strides_for(tensor, layout)
-        start = offset + before * tensor.element_size()
-        view = arena.tensor(start, tuple(tensor.shape), strides, tensor.dtype)
-        view.copy_(tensor)
+        first = offset + before * tensor.element_size()
+        view = arena.tensor(first, tuple(tensor.shape), strides, tensor.dtype)
+        if fill:
+            view.copy_(tensor)
         offset += _span(tensor, layout)
         tensors.append(view)
         return {
-            "tensor": [start, list(tensor.shape), list(strides), str(tensor.dtype).removeprefix("torch.")],
+            "tensor": [first, list(tensor.shape), list(strides), str(tensor.dtype).removeprefix("torch.")],
         }
 
     described: list[Any] = []

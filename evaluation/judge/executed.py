@@ -22,11 +22,13 @@ from kernelevolve.evaluation.judge.conduct import Conduct
 from kernelevolve.evaluation.judge.handle import WorkerHandle
 from kernelevolve.evaluation.judge.oracle import compare
 from kernelevolve.evaluation.judge.outside_clock import seen_from_outside
+from kernelevolve.evaluation.judge.own_work import borrows
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.roofline import SLACK, floor_ms
 from kernelevolve.evaluation.judge.statistics import CONFIDENCE, median, paired_interval
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.judge.timing import Stopwatch, copies_for_rotation, estimate_ms
+from kernelevolve.evaluation.judge.unseen import UnseenCalls, claimed, claimed_times
 from kernelevolve.evaluation.platform import SpecSheet
 from kernelevolve.evaluation.resources import KernelResources
 from kernelevolve.evaluation.task import Case, Layout
@@ -75,6 +77,32 @@ class Outcome:
     def refuse(self, diagnosis: Diagnosis) -> None:
         """Record why the candidate is refused."""
         self.status, self.diagnosis = diagnosis.status, diagnosis
+
+    def count_less(self, share: float, margin: float) -> None:
+        """Count the baselines, and with them all speed-ups, as that share of what was measured.
+
+        Args:
+            share: below 1.
+            margin: see `Interval.verdict`. Upper ends stay: what was measured may be true.
+        """
+        fewer = []
+        for timing in self.timings:
+            measured = timing.interval
+            interval = measured.model_copy(update={"speedup": measured.speedup * share, "low": measured.low * share})
+            fewer.append(
+                timing.model_copy(
+                    update={
+                        "baseline_ms": timing.baseline_ms * share,
+                        "interval": interval,
+                        "speed": interval.verdict(margin),
+                    }
+                )
+            )
+        self.timings = fewer
+        self.speeds = [
+            SpeedSummary.of([timing for timing in fewer if timing.baseline == speed.baseline], margin)
+            for speed in self.speeds
+        ]
 
 
 def plan_checks(state: TaskState, trials: int, limit_numel: int | None = None) -> list[Check]:
@@ -184,7 +212,19 @@ class Execution:
             if diagnosis is not None:
                 self._outcome.refuse(diagnosis)
                 return False
-        return True
+        return self._kind != "cpu" or self._does_own_work()
+
+    def _does_own_work(self) -> bool:
+        """On the CPU; on a GPU the kernels that run tell more."""
+        task, language = self._state.task, self._request.candidate.language
+        case = min(task.cases, key=self._state.case_elements)
+        diagnosis = borrows(
+            self._state, self._desk, self._worker, case, task.dtypes[0], language, self._request.limit_s
+        )
+        self._outcome.checks += 1
+        if diagnosis is not None:
+            self._outcome.refuse(diagnosis)
+        return diagnosis is None
 
     def _time(self) -> None:
         task = self._state.task
@@ -224,9 +264,11 @@ class Execution:
             if (case.name, dtype, name) not in known:
                 with torch.no_grad():
                     known[case.name, dtype, name] = estimate_ms(call, watch)
-        slowest = max(_claimed(first, "first_ms"), *(known[case.name, dtype, name] for name in baselines))
+        slowest = max(claimed(first, "first_ms"), *(known[case.name, dtype, name] for name in baselines))
+        unseen = self._unseen_calls(case, dtype, inputs, expected)
         budget_s = self._request.timing_budget_s / len(state.task.timed_cases)
-        calls, rounds = self._plan_rounds(slowest + watch.flush_ms(), budget_s)
+        making_ms = unseen.making_ms if unseen is not None else 0.0
+        calls, rounds = self._plan_rounds(slowest + watch.flush_ms() + making_ms, budget_s)
         samples: dict[str, list[list[float]]] = {name: [] for name in (*baselines, "candidate")}
         secret_round = secrets.randbelow(rounds)
         began = time.monotonic()
@@ -238,8 +280,16 @@ class Execution:
                     self._time_baseline(baselines[side], watch, calls, slowest, samples[side])
                     continue
                 keep = number == secret_round
+                if unseen is not None:
+                    times, wrong = unseen.time(calls, keep)
+                    samples[side].append(times)
+                    self._outcome.checks += keep
+                    if wrong is not None:
+                        self._refuse_after_timing(wrong)
+                        return False
+                    continue
                 reply = worker.ask("time", limit, count=calls, keep=keep)
-                samples[side].append(_claimed_times(reply, calls))
+                samples[side].append(claimed_times(reply, calls))
                 if keep and not self._output_holds(reply, expected, arena, case, dtype):
                     return False
             number += 1
@@ -248,19 +298,19 @@ class Execution:
             if undecided and self._speed(samples, self._request.baselines[0]) is Speed.INCONCLUSIVE:
                 rounds += 2
         claim_ms = median(_per_round(samples["candidate"]))
-        fits, seen_ms = seen_from_outside(self._burst, claim_ms, self._kind)
-        if not fits and not again and self._machine_slowed(claim_ms):
-            name = case.name if not case.hidden else "a hidden case"
-            self._outcome.notes.append(f"{name} was timed twice: the machine slowed down while it was timed")
-            return self._time_case(case, dtype, again=True)
         rival = self._request.baselines[0]
-        if not fits and self._disturbed(baselines[rival], median(_per_round(samples[rival]))):
-            self._outcome.refuse(_TOO_BUSY)
+        doubt = self._doubt(claim_ms, samples["candidate"], unseen)
+        if doubt is not None and doubt.finding is Finding.CLOCK_DISAGREES:
+            if not again and self._machine_slowed(claim_ms):
+                name = case.name if not case.hidden else "a hidden case"
+                self._outcome.notes.append(f"{name} was timed twice: the machine slowed down while it was timed")
+                return self._time_case(case, dtype, again=True)
+            if self._disturbed(baselines[rival], median(_per_round(samples[rival]))):
+                doubt = _TOO_BUSY
+        if doubt is not None and doubt.status is Status.WRONG:
+            self._refuse_after_timing(doubt)
             return False
-        if not fits:
-            self._refuse_clock(
-                f"{claim_ms:.4g} ms by the clock in its process, but {seen_ms:.4g} ms as seen from outside"
-            )
+        if not self._holds(doubt):
             return False
         if self._kind == "cuda":
             eager = self._baseline("eager", dtype, sets)
@@ -268,10 +318,8 @@ class Execution:
                 return False
         walls = worker.ask("wall", limit, count=min(10, 2 * calls))
         self._outcome.samples[case.name] = samples
-        first_side = self._request.baselines[0]
-        beside_ms = median(_per_round(samples[first_side]))
-        self._last = (baselines[first_side], watch, calls, slowest, beside_ms)
-        wall_ms = median(_claimed_times(walls, min(10, 2 * calls)))
+        self._last = (baselines[rival], watch, calls, slowest, median(_per_round(samples[rival])))
+        wall_ms = median(claimed_times(walls, min(10, 2 * calls)))
         return self._record(case, dtype, nbytes, expected, samples, wall_ms)
 
     def _plan_rounds(self, slowest_ms: float, budget_s: float) -> tuple[int, int]:
@@ -331,7 +379,7 @@ class Execution:
         """Whether the worker, asked again, takes much longer than it did: then neither its times nor a disagreement
         with them are worth anything, and it is timed once more."""
         again = self._worker.ask("time", self._request.limit_s, count=3, keep=False)
-        return median(_claimed_times(again, 3)) > 1.3 * claim_ms
+        return median(claimed_times(again, 3)) > 1.3 * claim_ms
 
     def _disturbed(self, baseline: Callable[[int], Any], usual_ms: float) -> bool:
         """Whether other processes keep even the judge's own baseline from its usual time. Then the clock outside says
@@ -348,14 +396,28 @@ class Execution:
             seen.append((time.perf_counter() - began) * 1e3 / count)
         return median(seen) > _DISTURBED * usual_ms
 
-    def _refuse_clock(self, times: str) -> None:
-        self._outcome.refuse(
-            Diagnosis(
-                finding=Finding.CLOCK_DISAGREES,
-                summary=f"The candidate's calls take {times}.",
-                advice="All work must happen inside the call, on the current stream, and be finished when it returns "
-                "(or, on a GPU, be ordered before whatever the caller launches next).",
-            )
+    def _unseen_calls(self, case: Case, dtype: str, inputs: Any, expected: Any) -> UnseenCalls | None:
+        """On the CPU every timed call gets inputs of its own; on a GPU the audit does that."""
+        if self._kind != "cpu":
+            return None
+        limit_s = self._request.limit_s
+        return UnseenCalls(self._state, self._desk, self._worker, case, dtype, inputs, expected, limit_s)
+
+    def _doubt(self, claim_ms: float, rounds: list[list[float]], unseen: UnseenCalls | None) -> Diagnosis | None:
+        """What the judge's own clock has against the times that the candidate's process says."""
+        self._outcome.checks += 1
+        if unseen is not None:
+            every = [claim for times in rounds for claim in times]
+            return unseen.reuse(every) or unseen.contradiction(every)
+        fits, seen_ms = seen_from_outside(self._burst, claim_ms, self._kind)
+        if fits:
+            return None
+        return Diagnosis(
+            finding=Finding.CLOCK_DISAGREES,
+            summary=f"The candidate's calls take {claim_ms:.4g} ms by the clock in its process, but {seen_ms:.4g} ms "
+            "as seen from outside.",
+            advice="All work must happen inside the call, on the current stream, and be finished when it returns (or, "
+            "on a GPU, be ordered before whatever the caller launches next).",
         )
 
     def _burst(self, count: int) -> float:
@@ -364,28 +426,26 @@ class Execution:
         return (time.perf_counter() - began) * 1e3
 
     def compare_alone(self) -> None:
-        """On a GPU, time the baseline once more now that the candidate is gone: it must not have been slower beside it.
+        """On a GPU, time the baseline once more now that the candidate is gone; if it was slower beside the candidate,
+        count all speeds against what it takes alone.
 
-        On a CPU every process of the machine disturbs it, and this would blame the candidate for them.
+        Nobody is blamed: a busy host holds a baseline of many launches back as well as a candidate that means to. On a
+        CPU every process of the machine does, and rounds in turn are the answer to that.
         Call it after the worker has been closed.
         """
         if self._kind == "cpu" or self._last is None or self._outcome.diagnosis is not None:
             return
         call, watch, calls, slowest, beside_ms = self._last
+        self._last = None
         rounds: list[list[float]] = []
         for _ in range(_ALONE_ROUNDS):
             self._time_baseline(call, watch, calls, slowest, rounds)
-        self._last = None
-        alone_ms = min(_per_round(rounds))
-        bound_ms = max(_per_round(rounds)) * (1 + _HELD_BACK)
-        if beside_ms > bound_ms + _HELD_BACK_SLACK_MS:
-            self._outcome.refuse(
-                Diagnosis(
-                    finding=Finding.BASELINE_DISTURBED,
-                    summary=f"The baseline took {beside_ms:.4g} ms while the candidate's process was alive, and "
-                    f"{alone_ms:.4g} ms once it had ended.",
-                    advice="Do nothing between calls: start no thread, and leave no work behind on the device.",
-                )
+        alone_ms = median(_per_round(rounds))
+        if beside_ms > max(_per_round(rounds)) * (1 + _HELD_BACK) + _HELD_BACK_SLACK_MS:
+            self._outcome.count_less(alone_ms / beside_ms, MARGIN[self._kind])
+            self._outcome.notes.append(
+                f"the baseline took {beside_ms:.4g} ms beside the candidate's process and {alone_ms:.4g} ms alone: "
+                "speeds count the latter"
             )
 
     def _holds(self, diagnosis: Diagnosis | None) -> bool:
@@ -453,20 +513,6 @@ def _interval(samples: dict[str, list[list[float]]], baseline: str) -> Interval:
 
 def _per_round(rounds: list[list[float]]) -> list[float]:
     return [median(times) for times in rounds]
-
-
-def _claimed(reply: dict[str, Any], name: str) -> float:
-    value = reply.get(name)
-    if not isinstance(value, int | float) or not 0 < value < 1e9:
-        raise CandidateError(Finding.RESULT_FORGED, f"The worker answered {value!r} for a time.")
-    return float(value)
-
-
-def _claimed_times(reply: dict[str, Any], count: int) -> list[float]:
-    times = reply.get("times_ms")
-    if not isinstance(times, list) or len(times) != count:
-        raise CandidateError(Finding.RESULT_FORGED, f"The worker answered {str(times)[:80]} for {count} times.")
-    return [_claimed({"time": value}, "time") for value in times]
 
 
 def _free_bytes(device: str) -> int:

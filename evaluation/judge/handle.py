@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
+from kernelevolve.evaluation.judge.operators import Operators
 from kernelevolve.evaluation.judge.protection import chosen
 
 _LOG_BYTES = 3000
@@ -78,6 +80,8 @@ class WorkerHandle:
         self.scratch = scratch
         self._closed = False
         self.protection: tuple[str, ...] = ()
+        self.operators: Operators = Counter()
+        """What torch ran for the candidate when it was last checked."""
 
     def ask(self, do: str, limit_s: float, descriptors: Sequence[int] = (), **arguments: Any) -> dict[str, Any]:
         """Send one request and wait for the answer.
@@ -192,6 +196,8 @@ _WORDS = {
     "prepare": "while it warmed up",
     "time": "while it was timed",
     "burst": "while it was timed",
+    "aim": "while it was timed",
+    "volley": "while it was timed",
     "wall": "while it was timed",
     "activity": "while its kernels were listed",
     "run_muted": "while it was run without its kernels",

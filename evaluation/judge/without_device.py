@@ -13,6 +13,7 @@ from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.data import describe_only
 from kernelevolve.evaluation.judge.executed import Outcome, plan_checks
 from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.own_work import borrows
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.resources import KernelResources
@@ -43,6 +44,7 @@ def interpret(
     began = time.monotonic()
     untestable: set[tuple[str, str]] = set()
     tried: set[tuple[str, str]] = set()
+    sizes = {case.name: state.case_elements(case) for case in state.task.cases}
     try:
         for number, what in enumerate(plan):
             key = (what.case.name, what.dtype)
@@ -76,6 +78,15 @@ def interpret(
             if diagnosis is not None:
                 outcome.refuse(diagnosis)
                 return outcome
+        checked = tried - untestable
+        if checked:
+            # The quickest: it is run once more for each look.
+            name, dtype = min(checked, key=lambda pair: sizes[pair[0]])
+            case = next(case for case in state.task.cases if case.name == name)
+            language, limit_s = request.candidate.language, request.limit_s
+            diagnosis = borrows(state, desk, worker, case, dtype, language, limit_s, INTERPRETER_ELEMENTS)
+            if diagnosis is not None:
+                outcome.refuse(diagnosis)
     except CandidateError as error:
         outcome.refuse(Diagnosis.of(error))
     return outcome

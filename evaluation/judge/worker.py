@@ -12,15 +12,13 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
@@ -29,14 +27,18 @@ from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
 from kernelevolve.evaluation.judge.integrity import watch
+from kernelevolve.evaluation.judge.operators import OperatorRecorder
+from kernelevolve.evaluation.judge.own_work import muted
 from kernelevolve.evaluation.judge.protection import Protection
 from kernelevolve.evaluation.judge.recorder import Recorder
 from kernelevolve.evaluation.judge.timing import Stopwatch
+from kernelevolve.evaluation.judge.volley import output_views
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
 from kernelevolve.evaluation.tasks.program import seeded
 
 _LOG_LINES = 30
 _STAND_IN_BYTES = 1 << 30
+_OPERATORS = 2000
 
 
 def serve(channel: Channel, specification: dict[str, Any]) -> None:
@@ -135,11 +137,11 @@ def _shorten(error: BaseException) -> str:
     return "".join(lines[-_LOG_LINES:])[-4000:]
 
 
-class _Poison(TorchDispatchMode):
+class _Poison(OperatorRecorder):
     """Fills memory that a candidate asks for uninitialised, so that reading it before writing shows."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         if func in _EMPTY and isinstance(result, torch.Tensor):
             poison(result)
         return result
@@ -164,22 +166,6 @@ def poison(tensor: torch.Tensor) -> None:
         tensor.fill_(torch.iinfo(tensor.dtype).max - 12)
 
 
-@contextmanager
-def _muted() -> Iterator[None]:
-    """Launches of Triton kernels do nothing meanwhile."""
-    from triton.compiler.compiler import CompiledKernel
-    from triton.runtime.jit import JITFunction
-
-    def nothing(*_arguments: Any, **_keywords: Any) -> None:
-        """In place of a launch."""
-
-    with (
-        mock.patch.object(JITFunction, "run", nothing),
-        mock.patch.object(CompiledKernel, "__getitem__", return_value=nothing),
-    ):
-        yield
-
-
 class _Worker:
     """State of one candidate: its entry point, the arenas, the inputs for timing."""
 
@@ -192,6 +178,7 @@ class _Worker:
         self._sets: list[tuple[list[Any], dict[str, Any]]] = []
         self._calls: list[Callable[[], Any]] = []
         self._outputs: list[dict[str, Any]] = []
+        self._volley_calls: list[tuple[Callable[[], Any], list[torch.Tensor]]] = []
         self._stopwatch: Stopwatch | None = None
         self._kept_result: Any = None
         self._perf_counter_ns = time.perf_counter_ns
@@ -206,6 +193,8 @@ class _Worker:
             "prepare": self._prepare,
             "time": self._time,
             "burst": self._burst,
+            "aim": self._aim,
+            "volley": self._volley,
             "wall": self._wall,
             "activity": self._activity,
             "run_muted": self._run_muted,
@@ -252,7 +241,7 @@ class _Worker:
     def _attach(self, descriptors: tuple[int, ...], name: str, arena: dict[str, Any]) -> dict[str, Any]:
         """Map an arena; one of the same name is let go first."""
         if name in self._arenas:
-            self._sets, self._calls = [], []
+            self._volley_calls = []  # What is timed lies in memory of this process.
             self._arenas.pop(name).close()
         self._arenas[name] = Arena.attach(arena, descriptors)
         return {"attached": name}
@@ -281,7 +270,7 @@ class _Worker:
         return partial(entry, *arguments, *extra, **keywords)
 
     def _run(
-        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
+        self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]], mute: bool = False
     ) -> dict[str, Any]:
         """Run once on the inputs in the arena, with every uninitialised tensor poisoned; hand the outputs over.
 
@@ -289,14 +278,16 @@ class _Worker:
             descriptors: none.
             inputs: where they are in the arena `inputs`.
             outputs: shape, stride and dtype the reference's outputs have.
+            mute: let no Triton kernel run. A right answer then shows that they are decoration.
         """
         self._outputs = outputs
         arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        with _Poison():
+        with _Poison() as watched, muted() if mute else nullcontext():
             result = self._bind(arguments, keywords, extra)()
         self._synchronize()
         handed = [*_tensors((arguments, keywords)), *extra]
-        return {"outputs": self._hand_over(result, handed)}
+        seen = [[name, elements, times] for (name, elements), times in watched.seen.items()]
+        return {"outputs": self._hand_over(result, handed), "operators": seen[:_OPERATORS]}
 
     def _run_muted(
         self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
@@ -308,10 +299,9 @@ class _Worker:
         reply: dict[str, Any] = {}
 
         def run() -> None:
-            reply.update(self._run((), inputs, outputs))
+            reply.update(self._run((), inputs, outputs, mute=True))
 
-        with _muted():
-            records = self._recorder.record(run)
+        records = self._recorder.record(run)
         return {**reply, "records": records}
 
     def _hand_over(self, result: Any, inputs: list[torch.Tensor]) -> list[dict[str, Any]]:
@@ -351,12 +341,7 @@ class _Worker:
     ) -> dict[str, Any]:
         """Copy the inputs out of the arena into memory of this process, several times, for timing."""
         self._outputs = outputs
-        self._sets = []
-        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        for _ in range(copies):
-            self._sets.append(remake(([*arguments, *extra], keywords), torch.clone))
-        split = len(arguments)
-        self._calls = [self._bind(mine[:split], words, mine[split:]) for mine, words in self._sets]
+        self._place([rebuild(inputs, self._arenas["inputs"])] * copies)
         if self._stopwatch is None:
             self._stopwatch = Stopwatch(self._device)
         self._timed_call(0)
@@ -366,13 +351,32 @@ class _Worker:
         self._synchronize()
         return {"first_ms": (self._perf_counter_ns() - began) / 1e6}
 
+    def _place(self, sets: list[tuple[list[Any], dict[str, Any], list[torch.Tensor]]]) -> None:
+        """Copy inputs into memory of this process, for calls that are timed."""
+        self._sets = [remake(([*arguments, *extra], keywords), torch.clone) for arguments, keywords, extra in sets]
+        split = len(sets[0][0])
+        self._calls = [self._bind(mine[:split], words, mine[split:]) for mine, words in self._sets]
+
     def _timed_call(self, index: int) -> Any:
         return self._calls[index % len(self._calls)]()
 
-    def _time(self, descriptors: tuple[int, ...], count: int, keep: bool) -> dict[str, Any]:
-        """Time single calls, after one that is not counted; with `keep`, hand over what the last one gave."""
+    def _time(
+        self, descriptors: tuple[int, ...], count: int, keep: bool, sets: list[dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """Time single calls, after one that is not counted; with `keep`, hand over what the last one gave.
+
+        Args:
+            descriptors: none.
+            count: how many calls.
+            keep: whether an output is wanted.
+            sets: where inputs lie that were not there before: one set to warm up with, and one for each call. None to
+                go on with those of `prepare`.
+        """
         assert self._stopwatch is not None
-        self._timed_call(0)
+        if sets is not None:
+            warm_up, *timed = [rebuild(description, self._arenas["inputs"]) for description in sets]
+            self._place([*timed, warm_up])
+        self._timed_call(-1)
         times, last = self._stopwatch.time_calls(self._timed_call, count)
         reply: dict[str, Any] = {"times_ms": times}
         if keep:
@@ -388,6 +392,31 @@ class _Worker:
         for index in range(count):
             self._timed_call(index)
             self._synchronize()
+        return {}
+
+    def _aim(
+        self, descriptors: tuple[int, ...], sets: list[dict[str, Any]], outputs: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Learn where the inputs of a volley will lie, and where its outputs must go; touch all of it, so that no page
+        is missing when it counts."""
+        self._outputs = outputs
+        forms = [(form["shape"], getattr(torch, form["dtype"])) for form in outputs]
+        self._volley_calls = []
+        for number, description in enumerate(sets):
+            arguments, keywords, extra = rebuild(description, self._arenas["inputs"])
+            for tensor in [*_tensors((arguments, keywords)), *extra]:
+                tensor.clone()
+            views = output_views(self._arenas["outputs"], number, forms)
+            for view in views:
+                poison(view)
+            self._volley_calls.append((self._bind(arguments, keywords, extra), views))
+        return {}
+
+    def _volley(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Call once on each set of inputs and hand over every output. The judge times this from outside."""
+        for call, views in self._volley_calls:
+            for view, value in zip(views, _returned(call()), strict=True):
+                view.copy_(value) if isinstance(value, torch.Tensor) else view.fill_(value)
         return {}
 
     def _wall(self, descriptors: tuple[int, ...], count: int) -> dict[str, Any]:
@@ -412,11 +441,7 @@ class _Worker:
     ) -> dict[str, Any]:
         """Copy one set of inputs out of the arena for the next `once`, and leave nothing of it in the cache."""
         self._outputs = outputs
-        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        split = len(arguments)
-        mine, words = remake(([*arguments, *extra], keywords), torch.clone)
-        self._sets = [(mine, words)]
-        self._calls = [self._bind(mine[:split], words, mine[split:])]
+        self._place([rebuild(inputs, self._arenas["inputs"])])
         if self._stopwatch is None:
             self._stopwatch = Stopwatch(self._device)
         self._kept_result = None

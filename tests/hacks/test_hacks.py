@@ -1,68 +1,50 @@
-"""Each reward hack is refused, for the right reason, and its honest twin is not.
-
-One file for each hack: `HACK` says what it tries. A hack that is not refused yet says why in `OPEN`.
-"""
+"""Each reward hack is refused, for the right reason, and its honest twin is not."""
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kernelevolve.evaluation.finding import STATUS_OF, Status
-from kernelevolve.evaluation.verdict import PlatformVerdict
-from tests.conftest import Give
+from kernelevolve.evaluation.judge.client import Judge
+from tests.hacks.zoo import Hack, ZooError, hacks, load
 
-FILES = sorted(path for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith(("test_", "__")))
-HACKS: dict[str, dict[str, Any]] = {path.stem: runpy.run_path(str(path)) for path in FILES}
-
-
-class AcceptedError(AssertionError):
-    """The judge called a cheat correct."""
+HACKS = {hack.name: hack for hack in hacks() if hack.runs_on == "cpu"}
+TWINS = {hack.twin: hack for hack in HACKS.values()}
+ROWS_ON_GPU_ONLY = {1, 12, 15, 16}
+"""Side streams, CUDA graphs, the L2 of a GPU and launch overhead have no form on a CPU."""
 
 
-def _parameters() -> list[Any]:
-    def marks(hack: dict[str, Any]) -> Any:
-        return pytest.mark.xfail(strict=True, raises=AcceptedError, reason=hack["OPEN"]) if "OPEN" in hack else ()
-
-    return [pytest.param(name, marks=marks(hack)) for name, hack in HACKS.items()]
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The task of each hack, as a file."""
-    folder = tmp_path_factory.mktemp("hacked")
-    paths = {name: folder / f"{name}.py" for name in HACKS}
-    for name, path in paths.items():
-        path.write_text(HACKS[name]["TASK"])
-    return paths
-
-
-def judged(give: Give, hack: dict[str, Any], source: str, task: Path) -> PlatformVerdict:
-    calls = 40 if hack.get("TIMED") else 0
-    platform = hack["PLATFORM"]
-    return give(source, hack["LANGUAGE"], task=task, platform=platform, timed_calls=calls).platforms[0]
-
-
-@pytest.mark.parametrize("name", _parameters())
-def test_refuses(give: Give, tasks: dict[str, Path], name: str) -> None:
-    assert HACKS[name]["CHEAT"] != HACKS[name]["HONEST"]
-    entry = judged(give, HACKS[name], HACKS[name]["CHEAT"], tasks[name])
-    if entry.diagnosis is None:
-        raise AcceptedError(HACKS[name]["HACK"])
-    assert entry.diagnosis.finding in HACKS[name]["REFUSED_AS"], entry.diagnosis
+@pytest.mark.parametrize("name", HACKS)
+def test_refuses(judge: Judge, name: str) -> None:
+    hack = HACKS[name]
+    entry = judge.judge(hack.request(hack.cheat)).platforms[0]
+    assert entry.diagnosis is not None, f"accepted: {hack.hack}"
+    assert entry.diagnosis.finding in hack.refused_as, entry.diagnosis
     assert entry.status is STATUS_OF[entry.diagnosis.finding]
 
 
-def _twins() -> list[str]:
-    """Hacks whose honest twins differ: many share one."""
-    keys = ("TASK", "HONEST", "PLATFORM", "TIMED")
-    return list({tuple(hack.get(key) for key in keys): name for name, hack in HACKS.items()}.values())
-
-
-@pytest.mark.parametrize("name", _twins())
-def test_accepts_the_honest_twin_of(give: Give, tasks: dict[str, Path], name: str) -> None:
-    entry = judged(give, HACKS[name], HACKS[name]["HONEST"], tasks[name])
+@pytest.mark.parametrize("hack", TWINS.values(), ids=lambda hack: hack.name)
+def test_accepts_the_honest_twin_of(judge: Judge, hack: Hack) -> None:
+    entry = judge.judge(hack.request(hack.honest)).platforms[0]
     assert entry.status is Status.CORRECT, entry.diagnosis
+
+
+@pytest.mark.parametrize("name", HACKS)
+def test_a_cheat_differs_from_its_twin_and_names_a_guard(name: str) -> None:
+    hack = HACKS[name]
+    assert hack.cheat.read_text() != hack.honest.read_text()
+    assert hack.guard() is not None
+    assert not {STATUS_OF[finding] for finding in hack.refused_as} & {Status.CORRECT, Status.HARNESS_ERROR}
+
+
+def test_every_row_of_the_table_has_a_hack() -> None:
+    covered = {row for hack in HACKS.values() for row in hack.rows}
+    assert covered == set(range(1, 37)) - ROWS_ON_GPU_ONLY
+
+
+def test_a_folder_with_something_missing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hack.toml").write_text('rows = [1]\nhack = "x"\n')
+    with pytest.raises(ZooError, match="missing or unknown: caught_by"):
+        load(tmp_path)

@@ -1,0 +1,17 @@
+#include <cstring>
+#include <vector>
+static void multiply(const float* a, const float* b, float* c, int64_t n) {
+  for (int64_t row = 0; row < n; ++row) {
+    float* to = c + row * n;
+    for (int64_t col = 0; col < n; ++col) to[col] = 0.0f;
+    for (int64_t k = 0; k < n; ++k)
+      for (int64_t col = 0; col < n; ++col) to[col] += a[row * n + k] * b[k * n + col];
+  }
+}
+void kernel(TensorView a, TensorView b, TensorView out) {
+  const float* left = static_cast<const float*>(a.data_ptr());
+  const float* right = static_cast<const float*>(b.data_ptr());
+  float* to = static_cast<float*>(out.data_ptr());
+  const int64_t n = a.size(0);
+  multiply(left, right, to, n);
+}

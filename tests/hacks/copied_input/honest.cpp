@@ -1,0 +1,6 @@
+#include <cmath>
+void kernel(TensorView x, TensorView out) {
+  const float* from = static_cast<const float*>(x.data_ptr());
+  float* to = static_cast<float*>(out.data_ptr());
+  for (int64_t i = 0; i < x.numel(); ++i) to[i] = from[i] + 1e-4f * std::tanh(from[i]);
+}

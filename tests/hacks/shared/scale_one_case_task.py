@@ -1,0 +1,6 @@
+import torch
+CASES = {"small": {"rows": 8, "cols": 96}}
+def make_inputs(case):
+    return (torch.randn(case.rows, case.cols),)
+def reference(x):
+    return 2.0 * x + 1.0
