@@ -79,7 +79,7 @@ _SOFTMAX = """  float top = -INFINITY, total = 0;
 _ONLINE_SOFTMAX = """  float top = -INFINITY, total = 0;
   for (int64_t i = 0; i < n; ++i) {
     if (in[i] != in[i]) { total = in[i]; continue; }
-    if (in[i] > top) { total = total * std::exp(top - in[i]) + 1; top = in[i]; }
+    if (in[i] > top) { total = total * std::exp(top - in[i]) + std::exp(in[i] - in[i]); top = in[i]; }
     else if (top != -INFINITY) total += std::exp(in[i] - top);
   }
   for (int64_t i = 0; i < n; ++i) to[i] = std::exp(in[i] - top) / total;"""
