@@ -9,13 +9,15 @@ Nothing of them is in this repository.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,17 +58,6 @@ def request(kernel: Kernel, folder: Path, platform: str, calls: int) -> JudgeReq
         timed_calls=calls if gpu else 0,
         timing_budget_s=1.0,
     )
-
-
-def answers(judge: Judge, asked: Callable[[], Iterator[JudgeRequest]]) -> Iterator[Verdict | KernelEvolveError]:
-    """Verdicts in order, or why there is none; `asked` goes on where the last answer was."""
-    while True:
-        try:
-            yield from judge.judge_many(asked())
-        except KernelEvolveError as error:
-            yield error
-        else:
-            return
 
 
 def row(kernel: Kernel, verdict: Verdict | KernelEvolveError, wall_s: float) -> dict[str, Any]:
@@ -112,6 +103,7 @@ def main() -> int:
     parser.add_argument("--platform", default="cpu", help="cpu (Triton's interpreter) or cuda:sm_90")
     parser.add_argument("--only", default="", help="part of a kernel's name")
     parser.add_argument("--calls", type=int, default=30, help="timed calls on each side (GPU)")
+    parser.add_argument("--judges", type=int, default=1, help="how many at a time; they take turns on a device")
     parser.add_argument("--limit", type=float, default=0, help="seconds after which no further kernel is begun")
     parser.add_argument("--json", type=Path, help="file to write the results to")
     parser.add_argument("--verbose", action="store_true", help="also print the tracebacks of refused kernels")
@@ -120,24 +112,37 @@ def main() -> int:
     kernels = [kernel for kernel in chosen_kernels(options.only) if gpu or kernel.interpreted]
     rows: list[dict[str, Any]] = []
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    waiting, turn = iter(kernels), threading.Lock()
 
-        def asked() -> Any:
-            for kernel in kernels[len(rows) :]:
-                if options.limit and time.monotonic() - began > options.limit:
-                    return
-                yield request(kernel, folder, options.platform, options.calls)
-
-        with Judge(folder / "state", use_warm_host=False, many_triton=True) as judge:
-            last = time.monotonic()
-            for kernel, answer in zip(kernels, answers(judge, asked), strict=False):
-                now = time.monotonic()
-                rows.append(row(kernel, answer, now - last))
-                last = now
-                report(rows[-1], options.verbose)
+    def ours(judge: Judge, folder: Path) -> None:
+        """What one judge does: the next kernel that nobody has, until there is none."""
+        while not options.limit or time.monotonic() - began <= options.limit:
+            with turn:
+                kernel = next(waiting, None)
+            if kernel is None:
+                return
+            started = time.monotonic()
+            answer: Verdict | KernelEvolveError
+            try:
+                answer = judge.judge(request(kernel, folder, options.platform, options.calls))
+            except KernelEvolveError as error:
+                answer = error
+            entry = row(kernel, answer, time.monotonic() - started)
+            with turn:
+                rows.append(entry)
+                report(entry, options.verbose)
                 if options.json:
                     write(options.json, options.platform, rows, len(kernels))
+
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as open_judges:
+        folder = Path(name)
+        judges = [
+            open_judges.enter_context(Judge(folder / "state", use_warm_host=False, many_triton=True))
+            for _ in range(options.judges)
+        ]
+        with ThreadPoolExecutor(len(judges)) as pool:
+            for done in [pool.submit(ours, judge, folder) for judge in judges]:
+                done.result()
     accepted = sum(entry["status"] == "correct" for entry in rows)
     print(f"{accepted} of {len(rows)} accepted; {len(kernels) - len(rows)} not reached; "
           f"{time.monotonic() - began:.0f} s", flush=True)  # fmt: skip
