@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _LONGEST_LINE = 1 << 26
-_GRACE_S = 2.0
+_GRACE_S = 0.4
+"""How long a process may take to end by itself, seconds."""
 
 OnEvent = Callable[[dict[str, Any]], None]
 

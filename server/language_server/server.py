@@ -298,15 +298,12 @@ class KernelServer(LanguageServer):
         }
 
     async def ended(self) -> None:
-        """End every process and task."""
+        """End every process and task, all at once: eglot gives a server a second and a half to answer `shutdown`."""
         for task in self._tasks.values():
             task.cancel()
         self._tasks.clear()
-        if self._compilation is not None:
-            await self._compilation.close()
-        if self._desk is not None:
-            await self._desk.close()
-        await self.vocabulary.close()
+        parts = (self._compilation, self._desk, self.vocabulary)
+        await asyncio.gather(*(part.close() for part in parts if part is not None))
 
 
 def build_server(state: Path | None = None) -> KernelServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,8 +89,7 @@ class Vocabulary:
 
     async def close(self) -> None:
         """End both."""
-        await self._linter.close()
-        await self._words.close()
+        await asyncio.gather(self._linter.close(), self._words.close())
 
 
 async def _ask(child: Child, what: str, arguments: Mapping[str, Any]) -> Any:

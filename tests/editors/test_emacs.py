@@ -56,6 +56,10 @@ def test_commands_lenses_and_searches(desk: Desk) -> None:
     ]
 
 
+def test_the_real_server(desk: Desk) -> None:
+    drive(desk, "real.el", desk.real_server)
+
+
 def test_it_compiles_without_a_warning(desk: Desk) -> None:
     shutil.copy(PACKAGE, desk.project / PACKAGE.name)
     done = desk.run(
