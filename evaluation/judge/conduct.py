@@ -13,9 +13,11 @@ from kernelevolve.evaluation.errors import CandidateError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge import device_activity as activity
+from kernelevolve.evaluation.judge import device_pace
 from kernelevolve.evaluation.judge.check import Check, Desk
+from kernelevolve.evaluation.judge.data import arena_bytes
 from kernelevolve.evaluation.judge.handle import WorkerHandle
-from kernelevolve.evaluation.judge.oracle import Expected, compare
+from kernelevolve.evaluation.judge.oracle import Expected, compare, expect
 from kernelevolve.evaluation.judge.recorder import Recorder
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.task import Case, Layout
@@ -23,7 +25,11 @@ from kernelevolve.evaluation.tasks.program import Inputs
 from kernelevolve.evaluation.verdict import Diagnosis
 
 _CALLS = 2
-"""Calls whose device work is looked at on known inputs; one more is made on new ones."""
+"""Calls whose device work is looked at on known inputs."""
+_NEW_CALLS = 3
+"""And on new ones, each with inputs of its own."""
+_ROOM_BYTES = 2 << 30
+"""What these inputs and their outputs may take; past that there is one new call."""
 
 
 class Conduct:
@@ -94,29 +100,51 @@ class Conduct:
         theirs = self._reference_work(case, dtype, reference)
         if isinstance(theirs, Diagnosis):
             return theirs
-        what = Check(case, dtype, trial=("activity", secrets.token_hex(8)))
-        inputs, expected = self._state.inputs_and_expected(case, dtype, what.trial)
-        reply, got = self._ask(what, inputs, expected, "activity", count=_CALLS)
-        records = reply.get("calls")
-        if not isinstance(records, list) or len(records) != _CALLS + 1:
-            raise CandidateError(
-                Finding.RESULT_FORGED, f"The worker answered {str(records)[:80]} for records of calls."
-            )
-        calls = [activity.dissect(entry) for entry in records]
+        calls, wrong = self._look(case, dtype)
+        known, new = calls[:_CALLS], calls[_CALLS:]
         found = (
             activity.launches_nothing(calls)
             or activity.outlives_its_call(calls)
             or activity.kernels_change(calls)
             or activity.busier_than_claimed(calls, claim_ms)
+            or device_pace.reuses(known, new)
+            or device_pace.holds_the_stream(new, claim_ms)
         )
-        if found is None and got is not None:
-            found = got.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING})
+        if found is None and wrong is not None:
+            found = wrong.model_copy(update={"finding": Finding.WRONG_AFTER_TIMING})
         if found is not None or self._own is None:
             return found
         note = activity.borrowing_note(calls[0], self._own)
         if note:
             self._notes.append(f"{case.name if not case.hidden else 'a hidden case'}: {note}")
         return activity.borrows(calls, self._own, theirs)
+
+    def _look(self, case: Case, dtype: str) -> tuple[list[activity.Call], Diagnosis | None]:
+        """The device work of calls on known inputs, then on new ones; and what is wrong with the answer of one of the
+        latter, chosen when all of them have been given."""
+        state, where = self._state, {**Check(case, dtype, 0).where(), "during": "timing"}
+        shown, expected = state.inputs_and_expected(case, dtype, "timed")
+        nbytes = arena_bytes(shown, Layout.CONTIGUOUS)
+        nbytes += sum(tensor.numel() * tensor.element_size() for tensor in expected.outputs)
+        count = _NEW_CALLS if _NEW_CALLS * nbytes <= _ROOM_BYTES else 1
+        seeds = [state.seed(case.name, dtype, "activity", secrets.token_hex(16)) for _ in range(count)]
+        sets = [state.make_inputs(case, dtype, state.device, seed) for seed in seeds]
+        placed = checking.lay_out_all(state, self._desk, self._worker, sets, dtype, self._limit_s)
+        torch.cuda.synchronize()
+        reply = self._worker.ask("activity", self._limit_s, count=_CALLS, sets=[each.description for each in placed])
+        records = reply.get("calls")
+        if not isinstance(records, list) or len(records) != _CALLS + count:
+            raise CandidateError(
+                Finding.RESULT_FORGED, f"The worker answered {str(records)[:80]} for records of calls."
+            )
+        calls = [activity.dissect(entry) for entry in records]
+        chosen = secrets.randbelow(count)
+        expected = expect(state.reference(dtype), state.oracle(dtype), sets[chosen])
+        arena = checking.outputs_arena(self._desk, self._worker, expected, self._limit_s)
+        torch.cuda.synchronize()
+        reply = self._worker.ask("show", self._limit_s, number=chosen)
+        got = checking.read_outputs(reply.get("outputs"), expected, arena, state.device, where)
+        return calls, got if isinstance(got, Diagnosis) else compare(expected, got, state.task.tolerances, where)
 
     def _ask(
         self, what: Check, inputs: Inputs, expected: Expected, do: str, **more: Any

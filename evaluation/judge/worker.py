@@ -181,6 +181,7 @@ class _Worker:
         self._volley_calls: list[tuple[Callable[[], Any], list[torch.Tensor]]] = []
         self._stopwatch: Stopwatch | None = None
         self._kept_result: Any = None
+        self._shown: list[tuple[Any, list[torch.Tensor]]] = []
         self._perf_counter_ns = time.perf_counter_ns
         self._device_synchronize = torch.cuda.synchronize
 
@@ -197,6 +198,7 @@ class _Worker:
             "volley": self._volley,
             "wall": self._wall,
             "activity": self._activity,
+            "show": self._show,
             "run_muted": self._run_muted,
             "integrity": self._integrity,
             "stock": self._stock,
@@ -222,7 +224,8 @@ class _Worker:
             self._stopwatch.forbid_persisting_l2()
             self._state_before = self._stopwatch.device_state()
             self._recorder = Recorder(self._device)
-        self._changed = watch(_Worker, Stopwatch, Recorder, Channel, Arena)
+        tools = (self._stopwatch, self._recorder) if self._stopwatch is not None else ()
+        self._changed = watch(_Worker, Stopwatch, Recorder, Channel, Arena, tools=tools)
         entry = get_language(self._artifact.language).load(self._artifact, interpret)
         if self._artifact.entry is EntryPoint.MODULE:
             if init is None:
@@ -423,18 +426,33 @@ class _Worker:
         assert self._stopwatch is not None
         return {"times_ms": self._stopwatch.wall_ms(self._timed_call, count)}
 
-    def _activity(self, descriptors: tuple[int, ...], count: int, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The device work of several calls: on the inputs that are timed, and at last on ones not seen before, whose
-        outputs are handed over."""
-        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        fresh = remake(([*arguments, *extra], keywords), torch.clone)
-        split = len(arguments)
-        unseen = self._bind(fresh[0][:split], fresh[1], fresh[0][split:])
-        calls = [self._recorder.record(partial(self._timed_call, index)) for index in range(count)]
-        calls.append(self._recorder.record(partial(self._keep, unseen)))
-        outputs = self._hand_over(self._kept_result, _tensors(fresh))
+    def _activity(self, descriptors: tuple[int, ...], count: int, sets: list[dict[str, Any]]) -> dict[str, Any]:
+        """The device work of several calls, each with a cold cache: on the inputs that are timed, then on ones not seen
+        before, whose outputs are kept for `show`."""
+        assert self._stopwatch is not None
+        fresh: list[list[torch.Tensor]] = []
+        calls: list[Callable[[], Any]] = [partial(self._timed_call, index) for index in range(count)]
+        for description in sets:
+            arguments, keywords, extra = rebuild(description, self._arenas["inputs"])
+            mine, words = remake(([*arguments, *extra], keywords), torch.clone)
+            split = len(arguments)
+            fresh.append(_tensors((mine, words)))
+            calls.append(self._bind(mine[:split], words, mine[split:]))
+        records, self._shown = [], []
+        for call in calls:
+            self._kept_result = None
+            self._stopwatch.flush()
+            records.append(self._recorder.record(partial(self._keep, call)))
+            if len(records) > count:
+                self._shown.append((self._kept_result, fresh[len(self._shown)]))
         self._kept_result = None
-        return {"calls": calls, "outputs": outputs}
+        return {"calls": records}
+
+    def _show(self, descriptors: tuple[int, ...], number: int) -> dict[str, Any]:
+        """Hand over what one of the new calls of `activity` gave; the others are let go."""
+        result, inputs = self._shown[number]
+        self._shown = []
+        return {"outputs": self._hand_over(result, inputs)}
 
     def _stock(
         self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +33,11 @@ class MadeUp:
     def record(self, call: Callable[[], Any]) -> list[Any]:
         self.ran.clear()
         call()
-        kernels = [[name, 7, 510.0 + number, 511.0 + number] for number, name in enumerate(self.ran)]
+        kernels, at = [], 510.0
+        for name in self.ran:
+            name, _colon, us = name.partition(": ")
+            kernels.append([name, 7, at, at + float(us or 1)])
+            at += float(us or 1)
         return [[SPIN, 7, 0.0, 1.0], [SPIN, 7, 2.0, 500.0], *kernels, [SPIN, 7, 900.0, 901.0]]
 
 
@@ -46,7 +51,8 @@ class Here:
         self.worker._recorder = cast(Any, MadeUp(ran))
 
     def ask(self, do: str, limit_s: float, descriptors: Any = (), **arguments: Any) -> dict[str, Any]:
-        return self.worker.handle({"do": do, **arguments}, tuple(descriptors))
+        # A worker has descriptors of its own, which it closes.
+        return self.worker.handle({"do": do, **arguments}, tuple(map(os.dup, descriptors)))
 
 
 @pytest.fixture
@@ -96,6 +102,18 @@ def cached(ran: list[str]) -> Callable[..., Any]:
     return kernel
 
 
+def found_on_the_device(ran: list[str]) -> Callable[..., Any]:
+    known: set[float] = set()
+
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        key = float(x.sum())
+        ran.append("scale: 3" if key in known else "scale: 9")
+        known.add(key)
+        return 2.0 * x + 1.0
+
+    return kernel
+
+
 def stale(ran: list[str]) -> Callable[..., Any]:
     known: list[torch.Tensor] = []
 
@@ -120,6 +138,7 @@ def torch_alone(ran: list[str]) -> Callable[..., Any]:
     [
         (honest, None),
         (cached, Finding.KERNELS_CHANGE),
+        (found_on_the_device, Finding.ANSWER_REUSED),
         (stale, Finding.WRONG_AFTER_TIMING),
         (torch_alone, Finding.BORROWED_KERNELS),
     ],

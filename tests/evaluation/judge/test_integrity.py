@@ -31,6 +31,24 @@ def test_replaced_functions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(changed()) == {"time.perf_counter_ns", "Measures.now", "torch.cuda.Event.elapsed_time"}
 
 
+def test_method_hidden_by_an_attribute_of_one_object_is_named() -> None:
+    tool = Measures()
+    changed = watch(Measures, tools=(tool,))
+    assert changed() == []
+    vars(tool)["now"] = lambda: 0
+    assert changed() == ["Measures.now of one object"]
+
+
+def test_replaced_attribute_of_one_object_is_named() -> None:
+    tool = Measures()
+    vars(tool)["elapsed"] = time.perf_counter_ns
+    changed = watch(tools=(tool,))
+    vars(tool)["elapsed"] = lambda: 0
+    assert changed() == ["Measures.elapsed of one object"]
+    del vars(tool)["elapsed"]
+    assert changed() == ["Measures.elapsed of one object"]
+
+
 def test_replaced_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = watch(Measures)
 
