@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kernelevolve.evaluation.errors import CandidateError
+from kernelevolve.evaluation.errors import CandidateError, PlatformError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge import device_activity as activity
@@ -43,6 +43,7 @@ class Conduct:
         own_kernels: names of the kernels it brings; None where that cannot be said.
         mutable: whether all of them are Triton's, whose launches the worker can leave out.
         notes: where to put what a reader of the verdict should know.
+        muted_worker: starts another process of the candidate in which no Triton kernel is ever launched.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Conduct:
         own_kernels: frozenset[str] | None,
         mutable: bool,
         notes: list[str],
+        muted_worker: Callable[[], WorkerHandle] | None = None,
     ) -> None:
         self._state = state
         self._desk = desk
@@ -62,6 +64,7 @@ class Conduct:
         self._own = own_kernels
         self._mutable = mutable
         self._notes = notes
+        self._muted_worker = muted_worker
 
     def untouched(self) -> Diagnosis | None:
         """The functions that the worker measures with, and the driver's settings, are those it began with."""
@@ -146,16 +149,15 @@ class Conduct:
         got = checking.read_outputs(reply.get("outputs"), expected, arena, state.device, where)
         return calls, got if isinstance(got, Diagnosis) else compare(expected, got, state.task.tolerances, where)
 
-    def _ask(
-        self, what: Check, inputs: Inputs, expected: Expected, do: str, **more: Any
+    def _run_muted(
+        self, worker: WorkerHandle, what: Check, inputs: Inputs, expected: Expected
     ) -> tuple[dict[str, Any], Diagnosis | None]:
-        """Have the worker do something with inputs that gives outputs: its reply, and what is wrong with them."""
-        placed = checking.lay_out(
-            self._state, self._desk, self._worker, inputs, what.dtype, Layout.CONTIGUOUS, self._limit_s
-        )
-        arena = checking.outputs_arena(self._desk, self._worker, expected, self._limit_s)
+        """Have a worker run without Triton kernels: its reply, and what is wrong with the outputs."""
+        placed = checking.lay_out(self._state, self._desk, worker, inputs, what.dtype, Layout.CONTIGUOUS, self._limit_s)
+        arena = checking.outputs_arena(self._desk, worker, expected, self._limit_s)
+        form = checking.output_form(expected)
         torch.cuda.synchronize()
-        reply = self._worker.ask(do, self._limit_s, inputs=placed.description, **more)
+        reply = worker.ask("run_muted", self._limit_s, inputs=placed.description, outputs=form)
         got = checking.read_outputs(reply.get("outputs"), expected, arena, self._state.device, what.where())
         if isinstance(got, Diagnosis):
             return reply, got
@@ -181,31 +183,56 @@ class Conduct:
 
         Nothing is said of a task that accepts wrong answers, which a candidate may give by leaving everything out.
         """
-        if (
-            self._state.device == "cpu"
-            or not self._mutable
-            or not self._own
-            or (self._state.self_test is not None and self._state.self_test.weak)
-        ):
+        if not self._can_be_muted():
             return None
+        assert self._own is not None
         what = Check(case, dtype, trial=("mute", secrets.token_hex(8)))
         inputs, expected = self._state.inputs_and_expected(case, dtype, what.trial)
         if not any(tensor.numel() for tensor in expected.outputs):
             return None
         try:
-            form = checking.output_form(expected)
-            reply, wrong = self._ask(what, inputs, expected, "run_muted", outputs=form)
+            reply, wrong = self._run_muted(self._worker, what, inputs, expected)
         except CandidateError as error:
             if error.finding in (Finding.TIME_LIMIT, Finding.PROCESS_DIED, Finding.RESULT_FORGED):
                 raise
             return None  # It can't do without them.
         if wrong is not None:
             return None
-        if any(activity.is_own(name, self._own) for name in activity.dissect(reply.get("records")).names):
-            self._notes.append("whether the candidate's kernels matter was not tried: a graph launches them")
+        ran = [name for name in activity.dissect(reply.get("records")).names if activity.is_own(name, self._own)]
+        if ran and not self._right_without(what, inputs, expected):
             return None
+        named = " (what ran under their names was not launched by Triton)" if ran else ""
         return Diagnosis(
             finding=Finding.BORROWED_KERNELS,
-            summary="The answer is right even when the candidate's kernels are not run: something else computes it.",
+            summary="The answer is right even when the candidate's Triton kernels are not run: something else computes "
+            f"it{named}.",
             advice="Let kernels of the candidate's own do the work; leave no other way to the answer in it.",
         )
+
+    def _can_be_muted(self) -> bool:
+        weak = self._state.self_test is not None and self._state.self_test.weak
+        return self._state.device != "cpu" and self._mutable and bool(self._own) and not weak
+
+    def _right_without(self, what: Check, inputs: Inputs, expected: Expected) -> bool:
+        """Whether the answer is right in a process that never launched a Triton kernel.
+
+        Where kernels of the candidate's names ran although none was launched, a graph may have been made with them
+        before, in which they do the work; or in which they are decoration; or a library's bear the same names.
+        """
+        if self._muted_worker is None:
+            raise PlatformError(
+                Finding.NOT_CHECKABLE,
+                "Whether the candidate's kernels matter needs another process of it.",
+                "This is a fault of the judge: please report it.",
+            )
+        worker: WorkerHandle | None = None
+        try:
+            worker = self._muted_worker()
+            return self._run_muted(worker, what, inputs, expected)[1] is None
+        except CandidateError as error:
+            if error.finding is Finding.RESULT_FORGED:
+                raise
+            return False  # It can't do without them.
+        finally:
+            if worker is not None:
+                worker.close()

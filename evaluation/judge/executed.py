@@ -148,6 +148,7 @@ class Execution:
         sheet: the chip's numbers.
         progress: called with a text and a share of the work done.
         own_kernels: names of the device kernels that the candidate brings; None where that cannot be said.
+        muted_worker: see `Conduct`.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class Execution:
         sheet: SpecSheet,
         progress: Callable[[str, float], None],
         own_kernels: frozenset[str] | None = None,
+        muted_worker: Callable[[], WorkerHandle] | None = None,
     ) -> None:
         self._state = state
         self._desk = desk
@@ -170,7 +172,9 @@ class Execution:
         self._outcome = Outcome()
         self._last: tuple[Callable[[int], Any], Stopwatch, int, float, float] | None = None
         mutable = request.candidate.language == "triton" and "__global__" not in request.candidate.source
-        self._conduct = Conduct(state, desk, worker, request.limit_s, own_kernels, mutable, self._outcome.notes)
+        self._conduct = Conduct(
+            state, desk, worker, request.limit_s, own_kernels, mutable, self._outcome.notes, muted_worker
+        )
 
     def run(self) -> Outcome:
         """Check, time, check again. Failures of the candidate end up in the outcome, never as an exception."""

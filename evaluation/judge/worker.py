@@ -13,7 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,7 @@ class _Worker:
         self._outputs: list[dict[str, Any]] = []
         self._volley_calls: list[tuple[Callable[[], Any], list[torch.Tensor]]] = []
         self._stopwatch: Stopwatch | None = None
+        self._muting = ExitStack()
         self._kept_result: Any = None
         self._shown: list[tuple[Any, list[torch.Tensor]]] = []
         self._perf_counter_ns = time.perf_counter_ns
@@ -216,8 +217,12 @@ class _Worker:
         interpret: bool,
         init: list[Any] | None,
         seed: int,
+        mute: bool = False,
     ) -> dict[str, Any]:
-        """Load the candidate; build its module with the reference's seed, so that the weights agree."""
+        """Load the candidate; build its module with the reference's seed, so that the weights agree.
+
+        With `mute`, no Triton kernel is launched in this process from before that on.
+        """
         self._artifact = Artifact.model_validate(artifact)
         if self._device != "cpu":
             self._stopwatch = Stopwatch(self._device)
@@ -226,6 +231,8 @@ class _Worker:
             self._recorder = Recorder(self._device)
         tools = (self._stopwatch, self._recorder) if self._stopwatch is not None else ()
         self._changed = watch(_Worker, Stopwatch, Recorder, Channel, Arena, tools=tools)
+        if mute:
+            self._muting.enter_context(muted())
         entry = get_language(self._artifact.language).load(self._artifact, interpret)
         if self._artifact.entry is EntryPoint.MODULE:
             if init is None:

@@ -9,13 +9,16 @@ from typing import Any, cast
 
 import pytest
 import torch
+from triton.runtime.jit import JITFunction
 
+from kernelevolve.evaluation.errors import PlatformError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge import conduct as conducting
 from kernelevolve.evaluation.judge.channel import Channel
 from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.conduct import Conduct
 from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.own_work import muted
 from kernelevolve.evaluation.judge.task_state import TaskState
 from kernelevolve.evaluation.judge.worker import _Worker
 from kernelevolve.evaluation.language import Artifact, EntryPoint
@@ -53,6 +56,9 @@ class Here:
     def ask(self, do: str, limit_s: float, descriptors: Any = (), **arguments: Any) -> dict[str, Any]:
         # A worker has descriptors of its own, which it closes.
         return self.worker.handle({"do": do, **arguments}, tuple(map(os.dup, descriptors)))
+
+    def close(self) -> None:
+        self.worker._muting.close()
 
 
 @pytest.fixture
@@ -160,3 +166,98 @@ def test_machine_that_shows_nothing_is_no_excuse(state: TaskState, monkeypatch: 
     diagnosis = conduct.device_work(state.task.cases[0], "float32", 1.0, lambda: None)
     assert diagnosis is not None
     assert diagnosis.finding is Finding.NOT_CHECKABLE
+
+
+def launched(ran: list[str], name: str) -> bool:
+    """What a launch by Triton does: nothing where launches are left out."""
+    if JITFunction.run.__name__ == "nothing":
+        return False
+    ran.append(name)
+    return True
+
+
+def launches(ran: list[str]) -> Callable[..., Any]:
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        return 2.0 * x + 1.0 if launched(ran, "scale") else torch.zeros_like(x)
+
+    return kernel
+
+
+def decorates(ran: list[str]) -> Callable[..., Any]:
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        launched(ran, "scale")
+        return 2.0 * x + 1.0
+
+    return kernel
+
+
+def replays(ran: list[str], works: bool = True) -> Callable[..., Any]:
+    """A graph that holds a kernel of its own, unless that was left out when it was made."""
+    graph: list[bool] = []
+
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        if not graph:
+            graph.append(launched([], "scale"))
+        ran.extend(["scale"] * graph[0])
+        return 2.0 * x + 1.0 if graph[0] or not works else torch.zeros_like(x)
+
+    return kernel
+
+
+def replays_decoration(ran: list[str]) -> Callable[..., Any]:
+    return replays(ran, works=False)
+
+
+def named_like_its_own(ran: list[str]) -> Callable[..., Any]:
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        ran.append("scale")  # A library's, which Triton did not launch.
+        return 2.0 * x + 1.0
+
+    return kernel
+
+
+@pytest.mark.parametrize(
+    ("make", "finding"),
+    [
+        (launches, None),
+        (decorates, Finding.BORROWED_KERNELS),
+        (replays, None),
+        (replays_decoration, Finding.BORROWED_KERNELS),
+        (named_like_its_own, Finding.BORROWED_KERNELS),
+    ],
+)
+def test_whether_kernels_matter(
+    state: TaskState, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any], finding: Finding | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(Conduct, "_can_be_muted", lambda self: True)
+    ran: list[str] = []
+
+    def muted_worker() -> WorkerHandle:
+        other = Here(make(ran), ran)
+        other.worker._muting.enter_context(muted())
+        return cast(WorkerHandle, other)
+
+    here, desk = Here(make(ran), ran), Desk("cpu")
+    here.worker._entry(torch.ones(3))  # type: ignore[misc]  # As the calls before have: a graph is made.
+    own = frozenset({"scale"})
+    conduct = Conduct(state, desk, cast(WorkerHandle, here), 5.0, own, True, [], muted_worker)
+    try:
+        diagnosis = conduct.kernels_matter(state.task.cases[0], "float32")
+    finally:
+        desk.close()
+    assert (diagnosis.finding if diagnosis is not None else None) is finding, diagnosis
+    assert JITFunction.run.__name__ != "nothing"
+
+
+def test_no_other_process_is_no_excuse(state: TaskState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(Conduct, "_can_be_muted", lambda self: True)
+    ran: list[str] = []
+    here, desk = Here(named_like_its_own(ran), ran), Desk("cpu")
+    conduct = Conduct(state, desk, cast(WorkerHandle, here), 5.0, frozenset({"scale"}), True, [])
+    try:
+        with pytest.raises(PlatformError):
+            conduct.kernels_matter(state.task.cases[0], "float32")
+    finally:
+        desk.close()
