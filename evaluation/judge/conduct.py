@@ -109,7 +109,7 @@ class Conduct:
             activity.launches_nothing(calls)
             or activity.outlives_its_call(calls)
             or activity.kernels_change(calls)
-            or activity.busier_than_claimed(calls, claim_ms)
+            or activity.busier_than_claimed(new, claim_ms)
             or device_pace.reuses(known, new)
             or device_pace.holds_the_stream(new, claim_ms)
         )

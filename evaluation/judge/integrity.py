@@ -62,6 +62,16 @@ def watch(*own: type, tools: tuple[object, ...] = ()) -> Callable[[], list[str]]
     return changed
 
 
+def shadows(*tools: object) -> list[str]:
+    """Attributes of single objects that hide a method of their class: nobody but a candidate puts them there."""
+    return [
+        f"{type(tool).__name__}.{name} of one object"
+        for tool in tools
+        for name in vars(tool)
+        if callable(getattr(type(tool), name, None))
+    ]
+
+
 def _identity(holder: Any, name: str) -> tuple[Any, Any]:
     """The object behind an attribute, and its bytecode if it has any. Methods are taken from where they are defined:
     asking for them through the class may make a new object each time."""

@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 
+from kernelevolve.evaluation.errors import CandidateError
+from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge.integrity import shadows
+
 _LEAD_CYCLES = 1_000_000
 """Clock cycles for which the stream is held while a call is launched: about half a millisecond."""
 
@@ -32,19 +36,33 @@ class Recorder:
         self._profile: Any = profile
         self._activity = ProfilerActivity.CUDA
         self._sleep = torch.cuda._sleep
+        self._shadows = shadows
         self._synchronize = torch.cuda.synchronize
         self._set_stream = torch.cuda.set_stream
         self.stream = torch.cuda.current_stream(device)
         """The stream that calls are measured on."""
 
     def record(self, call: Callable[[], Any]) -> list[Record]:
-        """Everything that ran on the device from before a call until nothing was left to run, markers included."""
+        """Everything that ran on the device from before a call until nothing was left to run, markers included.
+
+        Raises:
+            CandidateError: the call put something of its own in the place of the profiler.
+        """
         self._synchronize()
         with self._profile(activities=[self._activity], acc_events=True) as profiler:
             self._set_stream(self.stream)
+            inner = profiler.profiler
             self._sleep(1)
             self._sleep(_LEAD_CYCLES)
             call()
+            # A candidate that looks up the stack finds this very profiler.
+            replaced = self._shadows(profiler, inner)
+            if replaced or profiler.profiler is not inner:
+                raise CandidateError(
+                    Finding.HARNESS_CHANGED,
+                    f"The candidate put something in the place of the profiler's {', '.join(replaced) or 'inside'}.",
+                    "Leave the profiler alone.",
+                )
             self._set_stream(self.stream)
             self._sleep(1)
             self._synchronize()
