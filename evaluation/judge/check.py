@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,17 +90,6 @@ def lay_out(
     extra = state.extra(dtype)
     room = arena_bytes(inputs, layout) + sum(aligned(tensor.numel() * tensor.element_size()) for tensor in extra) + 512
     return place(inputs, extra, desk.arena("inputs", room, worker, limit_s), layout)
-
-
-def lay_out_all(
-    state: TaskState, desk: Desk, worker: WorkerHandle, sets: Sequence[Inputs], dtype: str, limit_s: float
-) -> list[Placed]:
-    """`lay_out` for several sets of inputs, contiguous, one behind the other."""
-    extra = state.extra(dtype)
-    extra_bytes = sum(aligned(tensor.numel() * tensor.element_size()) for tensor in extra)
-    room = max(aligned(arena_bytes(inputs, Layout.CONTIGUOUS) + extra_bytes) for inputs in sets) + aligned(512)
-    arena = desk.arena("inputs", len(sets) * room, worker, limit_s)
-    return [place(inputs, extra, arena, Layout.CONTIGUOUS, number * room) for number, inputs in enumerate(sets)]
 
 
 def outputs_arena(desk: Desk, worker: WorkerHandle, expected: Expected, limit_s: float) -> Arena:

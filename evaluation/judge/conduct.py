@@ -132,15 +132,12 @@ class Conduct:
         count = _NEW_CALLS if _NEW_CALLS * nbytes <= _ROOM_BYTES else 1
         seeds = [state.seed(case.name, dtype, "activity", secrets.token_hex(16)) for _ in range(count)]
         sets = [state.make_inputs(case, dtype, state.device, seed) for seed in seeds]
-        placed = checking.lay_out_all(state, self._desk, self._worker, sets, dtype, self._limit_s)
-        torch.cuda.synchronize()
-        reply = self._worker.ask("activity", self._limit_s, count=_CALLS, sets=[each.description for each in placed])
-        records = reply.get("calls")
-        if not isinstance(records, list) or len(records) != _CALLS + count:
-            raise CandidateError(
-                Finding.RESULT_FORGED, f"The worker answered {str(records)[:80]} for records of calls."
-            )
-        calls = [activity.dissect(entry) for entry in records]
+        calls = self._record(_CALLS, [])
+        for inputs in sets:
+            # One after another, and not before the calls on known inputs: nothing can be worked out ahead.
+            placed = checking.lay_out(state, self._desk, self._worker, inputs, dtype, Layout.CONTIGUOUS, self._limit_s)
+            torch.cuda.synchronize()
+            calls += self._record(0, [placed.description])
         chosen = secrets.randbelow(count)
         expected = expect(state.reference(dtype), state.oracle(dtype), sets[chosen])
         arena = checking.outputs_arena(self._desk, self._worker, expected, self._limit_s)
@@ -148,6 +145,16 @@ class Conduct:
         reply = self._worker.ask("show", self._limit_s, number=chosen)
         got = checking.read_outputs(reply.get("outputs"), expected, arena, state.device, where)
         return calls, got if isinstance(got, Diagnosis) else compare(expected, got, state.task.tolerances, where)
+
+    def _record(self, known: int, sets: list[dict[str, Any]]) -> list[activity.Call]:
+        """Have the worker record that many calls on known inputs, and one on each set of new ones."""
+        reply = self._worker.ask("activity", self._limit_s, count=known, sets=sets)
+        records = reply.get("calls")
+        if not isinstance(records, list) or len(records) != known + len(sets):
+            raise CandidateError(
+                Finding.RESULT_FORGED, f"The worker answered {str(records)[:80]} for records of calls."
+            )
+        return [activity.dissect(entry) for entry in records]
 
     def _run_muted(
         self, worker: WorkerHandle, what: Check, inputs: Inputs, expected: Expected

@@ -13,7 +13,7 @@ from kernelevolve.evaluation.judge.device_activity import WHOLE_WORK, Call
 from kernelevolve.evaluation.judge.statistics import median
 from kernelevolve.evaluation.verdict import Diagnosis
 
-_LONGER = 1.5
+_LONGER = 1.25
 """How much longer kernels may run on new inputs, relatively: those of one distribution give them the same work, and all
 these calls find a cold cache."""
 _LONGER_US = 2.0

@@ -26,11 +26,11 @@ from kernelevolve.evaluation.judge import sandbox
 from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
-from kernelevolve.evaluation.judge.integrity import watch
+from kernelevolve.evaluation.judge.integrity import shadows, watch
 from kernelevolve.evaluation.judge.operators import OperatorRecorder
 from kernelevolve.evaluation.judge.own_work import muted
 from kernelevolve.evaluation.judge.protection import Protection
-from kernelevolve.evaluation.judge.recorder import Recorder
+from kernelevolve.evaluation.judge.recorder import Record, Recorder
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.judge.volley import output_views
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
@@ -434,26 +434,24 @@ class _Worker:
         return {"times_ms": self._stopwatch.wall_ms(self._timed_call, count)}
 
     def _activity(self, descriptors: tuple[int, ...], count: int, sets: list[dict[str, Any]]) -> dict[str, Any]:
-        """The device work of several calls, each with a cold cache: on the inputs that are timed, then on ones not seen
+        """The device work of several calls, each with a cold cache: on the inputs that are timed, or on ones not seen
         before, whose outputs are kept for `show`."""
-        assert self._stopwatch is not None
-        fresh: list[list[torch.Tensor]] = []
-        calls: list[Callable[[], Any]] = [partial(self._timed_call, index) for index in range(count)]
+        known: list[Callable[[], Any]] = [partial(self._timed_call, index) for index in range(count)]
+        records = [self._cold_record(call) for call in known]
         for description in sets:
             arguments, keywords, extra = rebuild(description, self._arenas["inputs"])
             mine, words = remake(([*arguments, *extra], keywords), torch.clone)
             split = len(arguments)
-            fresh.append(_tensors((mine, words)))
-            calls.append(self._bind(mine[:split], words, mine[split:]))
-        records, self._shown = [], []
-        for call in calls:
-            self._kept_result = None
-            self._stopwatch.flush()
-            records.append(self._recorder.record(partial(self._keep, call)))
-            if len(records) > count:
-                self._shown.append((self._kept_result, fresh[len(self._shown)]))
+            records.append(self._cold_record(self._bind(mine[:split], words, mine[split:])))
+            self._shown.append((self._kept_result, _tensors((mine, words))))
         self._kept_result = None
         return {"calls": records}
+
+    def _cold_record(self, call: Callable[[], Any]) -> list[Record]:
+        assert self._stopwatch is not None
+        self._kept_result = None
+        self._stopwatch.flush()
+        return self._recorder.record(partial(self._keep, call))
 
     def _show(self, descriptors: tuple[int, ...], number: int) -> dict[str, Any]:
         """Hand over what one of the new calls of `activity` gave; the others are let go."""
@@ -504,7 +502,8 @@ class _Worker:
                 for name, before in self._state_before.items()
                 if now[name] != before
             ]
-        return {"changed": self._changed(), "settings": settings}
+        changed = [*self._changed(), *shadows(self, self._channel, *self._arenas.values())]
+        return {"changed": changed, "settings": settings}
 
     def _stand_ins(self, inputs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Tensors in the shape of the inputs: what a compile needs to know.
