@@ -44,6 +44,7 @@ class Conduct:
         mutable: whether all of them are Triton's, whose launches the worker can leave out.
         notes: where to put what a reader of the verdict should know.
         muted_worker: starts another process of the candidate in which no Triton kernel is ever launched.
+        native: whether its kernels are compiled ahead, from CUDA or HIP C++.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Conduct:
         mutable: bool,
         notes: list[str],
         muted_worker: Callable[[], WorkerHandle] | None = None,
+        native: bool = False,
     ) -> None:
         self._state = state
         self._desk = desk
@@ -65,6 +67,7 @@ class Conduct:
         self._mutable = mutable
         self._notes = notes
         self._muted_worker = muted_worker
+        self._native = native
 
     def untouched(self) -> Diagnosis | None:
         """The functions that the worker measures with, and the driver's settings, are those it began with."""
@@ -120,7 +123,8 @@ class Conduct:
         note = activity.borrowing_note(calls[0], self._own)
         if note:
             self._notes.append(f"{case.name if not case.hidden else 'a hidden case'}: {note}")
-        return activity.borrows(calls, self._own, theirs)
+        little = activity.brings_little(calls, self._own) if self._native else None
+        return activity.borrows(calls, self._own, theirs) or little
 
     def _look(self, case: Case, dtype: str) -> tuple[list[activity.Call], Diagnosis | None]:
         """The device work of calls on known inputs, then on new ones; and what is wrong with the answer of one of the

@@ -209,6 +209,30 @@ def borrows(calls: Sequence[Call], own: frozenset[str], reference: Sequence[str]
     return None
 
 
+def brings_little(calls: Sequence[Call], own: frozenset[str]) -> Diagnosis | None:
+    """Most of the time of a native candidate's calls must be spent in kernels that were compiled from its source.
+
+    Nothing of a library is linked to it, so kernels of others run only if it went and looked for a library in its
+    process. Templates of a library that its source includes are compiled from it, and count as brought.
+
+    Args:
+        calls: of a candidate in CUDA or HIP C++.
+        own: see `own_kernels`.
+    """
+    call = calls[0]
+    foreign = [work for work in call.work if work.is_kernel and _plain(work.name) not in own]
+    kernels_us = sum(work.end_us - work.begin_us for work in call.work if work.is_kernel)
+    foreign_us = sum(work.end_us - work.begin_us for work in foreign)
+    if not foreign or foreign_us < _MOSTLY * kernels_us:
+        return None
+    return Diagnosis(
+        finding=Finding.BORROWED_KERNELS,
+        summary=f"{foreign_us / kernels_us if kernels_us else 1:.0%} of a call's time goes to kernels that the source "
+        f"does not bring: {_shown(work.name for work in foreign)}.",
+        advice="Write the kernels into the source, or include the templates that make them.",
+    )
+
+
 def borrowing_note(call: Call, own: frozenset[str]) -> str:
     """What a reader should know of a candidate whose own kernels take less than half of the time; else empty."""
     share = own_share(call, own)

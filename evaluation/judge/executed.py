@@ -173,8 +173,9 @@ class Execution:
         self._last: tuple[Callable[[int], Any], Stopwatch, int, float, float] | None = None
         mutable = request.candidate.language == "triton" and "__global__" not in request.candidate.source
         self._conduct = Conduct(
-            state, desk, worker, request.limit_s, own_kernels, mutable, self._outcome.notes, muted_worker
-        )
+            state, desk, worker, request.limit_s, own_kernels, mutable, self._outcome.notes, muted_worker,
+            native=request.candidate.language in ("cuda", "hip"),
+        )  # fmt: skip
 
     def run(self) -> Outcome:
         """Check, time, check again. Failures of the candidate end up in the outcome, never as an exception."""
