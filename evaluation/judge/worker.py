@@ -34,6 +34,7 @@ from kernelevolve.evaluation.judge.recorder import Record, Recorder
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.judge.volley import output_views
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
+from kernelevolve.evaluation.languages.triton import select_interpreter
 from kernelevolve.evaluation.tasks.program import seeded
 
 _LOG_LINES = 30
@@ -232,6 +233,8 @@ class _Worker:
         tools = (self._stopwatch, self._recorder) if self._stopwatch is not None else ()
         self._changed = watch(_Worker, Stopwatch, Recorder, Channel, Arena, tools=tools)
         if mute:
+            # Loading may import Triton anew, and what is left out must be left out of that.
+            select_interpreter(interpret)
             self._muting.enter_context(muted())
         entry = get_language(self._artifact.language).load(self._artifact, interpret)
         if self._artifact.entry is EntryPoint.MODULE:
