@@ -4,7 +4,7 @@ could not look at."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -189,24 +189,36 @@ class Conduct:
                 )
         return known[case.name, dtype]
 
-    def kernels_matter(self, case: Case, dtype: str) -> Diagnosis | None:
+    def kernels_matter(self, cases: Sequence[Case], dtype: str) -> Diagnosis | None:
         """On a GPU: without its Triton kernels a candidate must not be right, they would be decoration.
 
         Nothing is said of a task that accepts wrong answers, which a candidate may give by leaving everything out.
+
+        Args:
+            cases: those that were timed; in any order, for a call without its kernels may end in an error, after which
+                nothing more can be asked.
+            dtype: their dtype.
         """
         if not self._can_be_muted():
             return None
+        for case in secrets.SystemRandom().sample(list(cases), len(cases)):
+            try:
+                found = self._matter(case, dtype)
+            except CandidateError as error:
+                if error.finding in (Finding.TIME_LIMIT, Finding.PROCESS_DIED, Finding.RESULT_FORGED):
+                    raise
+                return None  # It can't do without them.
+            if found is not None:
+                return found
+        return None
+
+    def _matter(self, case: Case, dtype: str) -> Diagnosis | None:
         assert self._own is not None
         what = Check(case, dtype, trial=("mute", secrets.token_hex(8)))
         inputs, expected = self._state.inputs_and_expected(case, dtype, what.trial)
         if not any(tensor.numel() for tensor in expected.outputs):
             return None
-        try:
-            reply, wrong = self._run_muted(self._worker, what, inputs, expected)
-        except CandidateError as error:
-            if error.finding in (Finding.TIME_LIMIT, Finding.PROCESS_DIED, Finding.RESULT_FORGED):
-                raise
-            return None  # It can't do without them.
+        reply, wrong = self._run_muted(self._worker, what, inputs, expected)
         if wrong is not None:
             return None
         ran = [name for name in activity.dissect(reply.get("records")).names if activity.is_own(name, self._own)]
@@ -217,7 +229,8 @@ class Conduct:
             finding=Finding.BORROWED_KERNELS,
             summary="The answer is right even when the candidate's Triton kernels are not run: something else computes "
             f"it{named}.",
-            advice="Let kernels of the candidate's own do the work; leave no other way to the answer in it.",
+            advice="Let kernels of the candidate's own do the work, for every shape; leave no other way to the answer "
+            "in it.",
         )
 
     def _can_be_muted(self) -> bool:

@@ -188,7 +188,8 @@ class Execution:
                     self._time()
             if self._outcome.diagnosis is None and self._holds(self._conduct.untouched()) and self._timed:
                 # At the very end: what is left of a call without its kernels may leave a device in ruins.
-                self._holds(self._conduct.kernels_matter(self._state.task.cases[-1], self._state.task.dtypes[0]))
+                cases = [timed.case for timed in self._timed]
+                self._holds(self._conduct.kernels_matter(cases, self._state.task.dtypes[0]))
         except CandidateError as error:
             self._outcome.refuse(Diagnosis.of(error))
         return self._outcome

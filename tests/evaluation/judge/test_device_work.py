@@ -25,6 +25,8 @@ from kernelevolve.evaluation.language import Artifact, EntryPoint
 from kernelevolve.evaluation.tasks.loading import load_task
 
 SPIN = "spin_kernel(long)"
+LARGEST = 8 * 96
+"""Elements of the larger case of `scale_task`."""
 
 
 class MadeUp:
@@ -191,6 +193,14 @@ def decorates(ran: list[str]) -> Callable[..., Any]:
     return kernel
 
 
+def decorates_where_it_is_large(ran: list[str]) -> Callable[..., Any]:
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        ran_it = launched(ran, "scale")
+        return 2.0 * x + 1.0 if ran_it or x.numel() == LARGEST else torch.zeros_like(x)
+
+    return kernel
+
+
 def replays(ran: list[str], works: bool = True) -> Callable[..., Any]:
     """A graph that holds a kernel of its own, unless that was left out when it was made."""
     graph: list[bool] = []
@@ -221,6 +231,7 @@ def named_like_its_own(ran: list[str]) -> Callable[..., Any]:
     [
         (launches, None),
         (decorates, Finding.BORROWED_KERNELS),
+        (decorates_where_it_is_large, Finding.BORROWED_KERNELS),
         (replays, None),
         (replays_decoration, Finding.BORROWED_KERNELS),
         (named_like_its_own, Finding.BORROWED_KERNELS),
@@ -243,7 +254,7 @@ def test_whether_kernels_matter(
     own = frozenset({"scale"})
     conduct = Conduct(state, desk, cast(WorkerHandle, here), 5.0, own, True, [], muted_worker)
     try:
-        diagnosis = conduct.kernels_matter(state.task.cases[0], "float32")
+        diagnosis = conduct.kernels_matter(state.task.cases, "float32")
     finally:
         desk.close()
     assert (diagnosis.finding if diagnosis is not None else None) is finding, diagnosis
@@ -258,6 +269,6 @@ def test_no_other_process_is_no_excuse(state: TaskState, monkeypatch: pytest.Mon
     conduct = Conduct(state, desk, cast(WorkerHandle, here), 5.0, frozenset({"scale"}), True, [])
     try:
         with pytest.raises(PlatformError):
-            conduct.kernels_matter(state.task.cases[0], "float32")
+            conduct.kernels_matter(state.task.cases, "float32")
     finally:
         desk.close()
