@@ -58,10 +58,13 @@ class Recorder:
             call()
             # A candidate that looks up the stack finds this very profiler.
             replaced = self._shadows(profiler, inner)
-            if replaced or profiler.profiler is not inner:
+            if profiler.profiler is not inner:
+                profiler.profiler = inner  # It has yet to be stopped.
+                replaced.append("inside")
+            if replaced:
                 raise CandidateError(
                     Finding.HARNESS_CHANGED,
-                    f"The candidate put something in the place of the profiler's {', '.join(replaced) or 'inside'}.",
+                    f"The candidate put something in the place of the profiler's {', '.join(replaced)}.",
                     "Leave the profiler alone.",
                 )
             self._set_stream(self.stream)
