@@ -17,6 +17,8 @@ from kernelevolve.evaluation.audit import Audit
 from kernelevolve.evaluation.errors import CandidateError, TaskError
 from kernelevolve.evaluation.finding import Finding, Status
 from kernelevolve.evaluation.judge import check as checking
+from kernelevolve.evaluation.judge.baseline_alone import ROUNDS as ALONE_ROUNDS
+from kernelevolve.evaluation.judge.baseline_alone import TimedBaseline
 from kernelevolve.evaluation.judge.check import Check, Desk
 from kernelevolve.evaluation.judge.conduct import Conduct
 from kernelevolve.evaluation.judge.handle import WorkerHandle
@@ -41,11 +43,6 @@ ROUNDS = 10
 _MIN_ROUNDS = 6
 """Fewest rounds whose whole range covers the median with 95 % (96.9 %)."""
 _MAX_ROUNDS = 30
-_ALONE_ROUNDS = 3
-"""Rounds of the baseline once the candidate is gone."""
-_HELD_BACK = 0.15
-"""How much slower, relatively, the baseline may have been beside the candidate."""
-_HELD_BACK_SLACK_MS = 0.005
 _DISTURBED = 1.2
 """How much longer a call of the baseline must take on average than in the median for the machine to count as busy."""
 _TOO_BUSY = Diagnosis(
@@ -78,15 +75,19 @@ class Outcome:
         """Record why the candidate is refused."""
         self.status, self.diagnosis = diagnosis.status, diagnosis
 
-    def count_less(self, share: float, margin: float) -> None:
-        """Count the baselines, and with them all speed-ups, as that share of what was measured.
+    def count_less(self, case: str, share: float, margin: float) -> None:
+        """Count the baselines of a case, and with them its speed-ups, as that share of what was measured.
 
         Args:
+            case: its name.
             share: below 1.
             margin: see `Interval.verdict`. Upper ends stay: what was measured may be true.
         """
         fewer = []
         for timing in self.timings:
+            if timing.case != case:
+                fewer.append(timing)
+                continue
             measured = timing.interval
             interval = measured.model_copy(update={"speedup": measured.speedup * share, "low": measured.low * share})
             fewer.append(
@@ -148,6 +149,7 @@ class Execution:
         sheet: the chip's numbers.
         progress: called with a text and a share of the work done.
         own_kernels: names of the device kernels that the candidate brings; None where that cannot be said.
+        muted_worker: see `Conduct`.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class Execution:
         sheet: SpecSheet,
         progress: Callable[[str, float], None],
         own_kernels: frozenset[str] | None = None,
+        muted_worker: Callable[[], WorkerHandle] | None = None,
     ) -> None:
         self._state = state
         self._desk = desk
@@ -168,9 +171,12 @@ class Execution:
         self._progress = progress
         self._kind = "cpu" if state.device == "cpu" else "cuda"
         self._outcome = Outcome()
-        self._last: tuple[Callable[[int], Any], Stopwatch, int, float, float] | None = None
+        self._timed: list[TimedBaseline] = []
         mutable = request.candidate.language == "triton" and "__global__" not in request.candidate.source
-        self._conduct = Conduct(state, desk, worker, request.limit_s, own_kernels, mutable, self._outcome.notes)
+        self._conduct = Conduct(
+            state, desk, worker, request.limit_s, own_kernels, mutable, self._outcome.notes, muted_worker,
+            native=request.candidate.language in ("cuda", "hip"),
+        )  # fmt: skip
 
     def run(self) -> Outcome:
         """Check, time, check again. Failures of the candidate end up in the outcome, never as an exception."""
@@ -180,9 +186,10 @@ class Execution:
             if right and self._request.timed_calls:
                 with self._phase("time"):
                     self._time()
-            if self._outcome.diagnosis is None and self._holds(self._conduct.untouched()) and self._last is not None:
+            if self._outcome.diagnosis is None and self._holds(self._conduct.untouched()) and self._timed:
                 # At the very end: what is left of a call without its kernels may leave a device in ruins.
-                self._holds(self._conduct.kernels_matter(self._state.task.cases[-1], self._state.task.dtypes[0]))
+                cases = [timed.case for timed in self._timed]
+                self._holds(self._conduct.kernels_matter(cases, self._state.task.dtypes[0]))
         except CandidateError as error:
             self._outcome.refuse(Diagnosis.of(error))
         return self._outcome
@@ -318,7 +325,8 @@ class Execution:
                 return False
         walls = worker.ask("wall", limit, count=min(10, 2 * calls))
         self._outcome.samples[case.name] = samples
-        self._last = (baselines[rival], watch, calls, slowest, median(_per_round(samples[rival])))
+        beside_ms = median(_per_round(samples[rival]))
+        self._timed.append(TimedBaseline(case, dtype, rival, copies, calls, slowest, beside_ms))
         wall_ms = median(claimed_times(walls, min(10, 2 * calls)))
         return self._record(case, dtype, nbytes, expected, samples, wall_ms)
 
@@ -426,27 +434,27 @@ class Execution:
         return (time.perf_counter() - began) * 1e3
 
     def compare_alone(self) -> None:
-        """On a GPU, time the baseline once more now that the candidate is gone; if it was slower beside the candidate,
-        count all speeds against what it takes alone.
+        """On a GPU, time the baseline of every case once more now that the candidate is gone; where it was slower
+        beside the candidate, count speeds against what it takes alone.
 
         Nobody is blamed: a busy host holds a baseline of many launches back as well as a candidate that means to. On a
         CPU every process of the machine does, and rounds in turn are the answer to that.
         Call it after the worker has been closed.
         """
-        if self._kind == "cpu" or self._last is None or self._outcome.diagnosis is not None:
+        timed, self._timed = self._timed, []
+        if self._kind == "cpu" or self._outcome.diagnosis is not None:
             return
-        call, watch, calls, slowest, beside_ms = self._last
-        self._last = None
-        rounds: list[list[float]] = []
-        for _ in range(_ALONE_ROUNDS):
-            self._time_baseline(call, watch, calls, slowest, rounds)
-        alone_ms = median(_per_round(rounds))
-        if beside_ms > max(_per_round(rounds)) * (1 + _HELD_BACK) + _HELD_BACK_SLACK_MS:
-            self._outcome.count_less(alone_ms / beside_ms, MARGIN[self._kind])
-            self._outcome.notes.append(
-                f"the baseline took {beside_ms:.4g} ms beside the candidate's process and {alone_ms:.4g} ms alone: "
-                "speeds count the latter"
-            )
+        watch = Stopwatch(self._state.device)
+        for one in timed:
+            inputs, _expected = self._state.inputs_and_expected(one.case, one.dtype, "timed")
+            call = self._baseline(one.name, one.dtype, [inputs.map_tensors(torch.clone) for _ in range(one.copies)])
+            rounds: list[list[float]] = []
+            for _ in range(ALONE_ROUNDS):
+                self._time_baseline(call, watch, one.calls, one.slowest_ms, rounds)
+            share = one.share(_per_round(rounds))
+            if share is not None:
+                self._outcome.count_less(one.case.name, share, MARGIN[self._kind])
+                self._outcome.notes.append(one.note(share))
 
     def _holds(self, diagnosis: Diagnosis | None) -> bool:
         """Refuse the candidate if a guard found something."""

@@ -17,6 +17,8 @@ _SHARED: tuple[tuple[str, Any, str], ...] = (
     ("torch.cuda.Stream", torch.cuda.Stream, "synchronize wait_stream wait_event record_event"),
 )
 """Name, owner and attributes of the functions that measuring, waiting and handing over rest on."""
+_GONE = object()
+"""In place of an attribute that is not there."""
 
 
 def _watched(own: tuple[type, ...]) -> Iterator[tuple[str, Any, str]]:
@@ -31,25 +33,43 @@ def _watched(own: tuple[type, ...]) -> Iterator[tuple[str, Any, str]]:
                 yield f"{holder.__name__}.{name}", holder, name
 
 
-def watch(*own: type) -> Callable[[], list[str]]:
+def watch(*own: type, tools: tuple[object, ...] = ()) -> Callable[[], list[str]]:
     """Remember functions as they are now, before any candidate code is loaded.
 
     Args:
         *own: classes of the harness whose methods must stay as they are.
+        tools: objects of the harness that measure: no attribute of theirs may be replaced, added or taken away. One
+            that is added would hide the method of that name.
 
     Returns:
         A function that names those which were replaced since, or whose code was.
     """
     before = [(name, holder, key, *_identity(holder, key)) for name, holder, key in _watched(own)]
+    parts = [(tool, dict(vars(tool))) for tool in tools]
 
     def changed() -> list[str]:
-        return [
+        replaced = [
             name
             for name, holder, key, value, code in before
             if (now := _identity(holder, key))[0] is not value or now[1] is not code
         ]
+        for tool, were in parts:
+            are = vars(tool)
+            names = [key for key in {**were, **are} if are.get(key, _GONE) is not were.get(key, _GONE)]
+            replaced += [f"{type(tool).__name__}.{key} of one object" for key in names]
+        return replaced
 
     return changed
+
+
+def shadows(*tools: object) -> list[str]:
+    """Attributes of single objects that hide a method of their class: nobody but a candidate puts them there."""
+    return [
+        f"{type(tool).__name__}.{name} of one object"
+        for tool in tools
+        for name in vars(tool)
+        if callable(getattr(type(tool), name, None))
+    ]
 
 
 def _identity(holder: Any, name: str) -> tuple[Any, Any]:

@@ -40,6 +40,7 @@ def muted() -> Iterator[None]:
         mock.patch.object(JITFunction, "run", nothing),
         mock.patch.object(InterpretedFunction, "run", nothing),
         mock.patch.object(CompiledKernel, "__getitem__", return_value=nothing),
+        mock.patch.object(CompiledKernel, "run", nothing),
     ):
         yield
 

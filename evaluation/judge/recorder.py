@@ -7,8 +7,13 @@ from typing import Any
 
 import torch
 
-_LEAD_CYCLES = 1_000_000
-"""Clock cycles for which the stream is held while a call is launched: about half a millisecond."""
+from kernelevolve.evaluation.errors import CandidateError
+from kernelevolve.evaluation.finding import Finding
+from kernelevolve.evaluation.judge.integrity import shadows
+
+_LEAD_CYCLES = 4_000_000
+"""Clock cycles for which the stream is held while a call is launched: about two milliseconds, since the profiler makes
+launches of graphs dear, and what the host takes longer shows as time of the call."""
 
 Record = list[Any]
 """Name, stream, beginning and end in microseconds."""
@@ -32,19 +37,36 @@ class Recorder:
         self._profile: Any = profile
         self._activity = ProfilerActivity.CUDA
         self._sleep = torch.cuda._sleep
+        self._shadows = shadows
         self._synchronize = torch.cuda.synchronize
         self._set_stream = torch.cuda.set_stream
         self.stream = torch.cuda.current_stream(device)
         """The stream that calls are measured on."""
 
     def record(self, call: Callable[[], Any]) -> list[Record]:
-        """Everything that ran on the device from before a call until nothing was left to run, markers included."""
+        """Everything that ran on the device from before a call until nothing was left to run, markers included.
+
+        Raises:
+            CandidateError: the call put something of its own in the place of the profiler.
+        """
         self._synchronize()
         with self._profile(activities=[self._activity], acc_events=True) as profiler:
             self._set_stream(self.stream)
+            inner = profiler.profiler
             self._sleep(1)
             self._sleep(_LEAD_CYCLES)
             call()
+            # A candidate that looks up the stack finds this very profiler.
+            replaced = self._shadows(profiler, inner)
+            if profiler.profiler is not inner:
+                profiler.profiler = inner  # It has yet to be stopped.
+                replaced.append("inside")
+            if replaced:
+                raise CandidateError(
+                    Finding.HARNESS_CHANGED,
+                    f"The candidate put something in the place of the profiler's {', '.join(replaced)}.",
+                    "Leave the profiler alone.",
+                )
             self._set_stream(self.stream)
             self._sleep(1)
             self._synchronize()

@@ -344,7 +344,13 @@ class Session:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _load(
-        self, worker: WorkerHandle, artifact: Artifact, state: TaskState, limit_s: float, interpret: bool
+        self,
+        worker: WorkerHandle,
+        artifact: Artifact,
+        state: TaskState,
+        limit_s: float,
+        interpret: bool,
+        mute: bool = False,
     ) -> None:
         init = list(state.program.init_inputs()) if state.task.form == "kernelbench" else None
         worker.ask(
@@ -354,7 +360,29 @@ class Session:
             interpret=interpret,
             init=init,
             seed=state.weight_seed,
+            mute=mute,
         )
+
+    def _anew(self, prepared: _Prepared, platform: Platform, state: TaskState, mute: bool = False) -> WorkerHandle:
+        """Another process with the candidate in it, which has done nothing yet.
+
+        Args:
+            prepared: holds the request.
+            platform: where it runs.
+            state: the task there.
+            mute: whether Triton kernels are never launched in it.
+        """
+        request, language = prepared.request, prepared.language
+        assert language is not None
+        worker = self._workers.take(self._device(platform)[0])
+        try:
+            artifact = language.build(request.candidate, platform, worker.scratch, _BUILD_LIMIT_S)
+            artifact = _within_reach(artifact, worker.scratch)
+            self._load(worker, artifact, state, request.limit_s, interpret=False, mute=mute)
+        except BaseException:
+            worker.close()
+            raise
+        return worker
 
     # -- code -----------------------------------------------------------------------------------------------------
 
@@ -495,7 +523,10 @@ class Session:
             self._workers.prepare(device)
             test = self._self_test(state, None)
             own = _own_kernels(request.candidate, artifact, prepared.compiled.get(platform.name))
-            execution = Execution(state, self._desk(device), worker, request, platform.spec_sheet(), tell, own)
+            execution = Execution(
+                state, self._desk(device), worker, request, platform.spec_sheet(), tell, own,
+                lambda: self._anew(prepared, platform, state, mute=True),
+            )  # fmt: skip
             outcome = execution.run()
             worker.close()
             execution.compare_alone()
@@ -527,15 +558,11 @@ class Session:
         """Look at a correct candidate once more, in a process that has not seen it before."""
         device, _lock = self._device(platform)
         state = self._task(request.task, device)
-        assert prepared.language is not None
         tell("auditing", 0.97)
         with prepared.phase("audit"):
             worker: WorkerHandle | None = None
             try:
-                worker = self._workers.take(device)
-                artifact = prepared.language.build(request.candidate, platform, worker.scratch, _BUILD_LIMIT_S)
-                artifact = _within_reach(artifact, worker.scratch)
-                self._load(worker, artifact, state, request.limit_s, interpret=False)
+                worker = self._anew(prepared, platform, state)
                 outcome.audit = Auditor(state, self._desk(device), worker, request).audit(outcome.timings)
             except CandidateError as error:
                 outcome.audit = Audit(outcome=AuditOutcome.NOT_CONFIRMED, reason=error.summary)

@@ -13,7 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,15 @@ from kernelevolve.evaluation.judge import sandbox
 from kernelevolve.evaluation.judge.arena import Arena, aligned, dense_strides
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError
 from kernelevolve.evaluation.judge.data import rebuild, remake
-from kernelevolve.evaluation.judge.integrity import watch
+from kernelevolve.evaluation.judge.integrity import shadows, watch
 from kernelevolve.evaluation.judge.operators import OperatorRecorder
 from kernelevolve.evaluation.judge.own_work import muted
 from kernelevolve.evaluation.judge.protection import Protection
-from kernelevolve.evaluation.judge.recorder import Recorder
+from kernelevolve.evaluation.judge.recorder import Record, Recorder
 from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.judge.volley import output_views
 from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
+from kernelevolve.evaluation.languages.triton import select_interpreter
 from kernelevolve.evaluation.tasks.program import seeded
 
 _LOG_LINES = 30
@@ -180,7 +181,9 @@ class _Worker:
         self._outputs: list[dict[str, Any]] = []
         self._volley_calls: list[tuple[Callable[[], Any], list[torch.Tensor]]] = []
         self._stopwatch: Stopwatch | None = None
+        self._muting = ExitStack()
         self._kept_result: Any = None
+        self._shown: list[tuple[Any, list[torch.Tensor]]] = []
         self._perf_counter_ns = time.perf_counter_ns
         self._device_synchronize = torch.cuda.synchronize
 
@@ -197,6 +200,7 @@ class _Worker:
             "volley": self._volley,
             "wall": self._wall,
             "activity": self._activity,
+            "show": self._show,
             "run_muted": self._run_muted,
             "integrity": self._integrity,
             "stock": self._stock,
@@ -214,15 +218,24 @@ class _Worker:
         interpret: bool,
         init: list[Any] | None,
         seed: int,
+        mute: bool = False,
     ) -> dict[str, Any]:
-        """Load the candidate; build its module with the reference's seed, so that the weights agree."""
+        """Load the candidate; build its module with the reference's seed, so that the weights agree.
+
+        With `mute`, no Triton kernel is launched in this process from before that on.
+        """
         self._artifact = Artifact.model_validate(artifact)
         if self._device != "cpu":
             self._stopwatch = Stopwatch(self._device)
             self._stopwatch.forbid_persisting_l2()
             self._state_before = self._stopwatch.device_state()
             self._recorder = Recorder(self._device)
-        self._changed = watch(_Worker, Stopwatch, Recorder, Channel, Arena)
+        tools = (self._stopwatch, self._recorder) if self._stopwatch is not None else ()
+        self._changed = watch(_Worker, Stopwatch, Recorder, Channel, Arena, tools=tools)
+        if mute:
+            # Loading may import Triton anew, and what is left out must be left out of that.
+            select_interpreter(interpret)
+            self._muting.enter_context(muted())
         entry = get_language(self._artifact.language).load(self._artifact, interpret)
         if self._artifact.entry is EntryPoint.MODULE:
             if init is None:
@@ -423,18 +436,31 @@ class _Worker:
         assert self._stopwatch is not None
         return {"times_ms": self._stopwatch.wall_ms(self._timed_call, count)}
 
-    def _activity(self, descriptors: tuple[int, ...], count: int, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The device work of several calls: on the inputs that are timed, and at last on ones not seen before, whose
-        outputs are handed over."""
-        arguments, keywords, extra = rebuild(inputs, self._arenas["inputs"])
-        fresh = remake(([*arguments, *extra], keywords), torch.clone)
-        split = len(arguments)
-        unseen = self._bind(fresh[0][:split], fresh[1], fresh[0][split:])
-        calls = [self._recorder.record(partial(self._timed_call, index)) for index in range(count)]
-        calls.append(self._recorder.record(partial(self._keep, unseen)))
-        outputs = self._hand_over(self._kept_result, _tensors(fresh))
+    def _activity(self, descriptors: tuple[int, ...], count: int, sets: list[dict[str, Any]]) -> dict[str, Any]:
+        """The device work of several calls, each with a cold cache: on the inputs that are timed, or on ones not seen
+        before, whose outputs are kept for `show`."""
+        known: list[Callable[[], Any]] = [partial(self._timed_call, index) for index in range(count)]
+        records = [self._cold_record(call) for call in known]
+        for description in sets:
+            arguments, keywords, extra = rebuild(description, self._arenas["inputs"])
+            mine, words = remake(([*arguments, *extra], keywords), torch.clone)
+            split = len(arguments)
+            records.append(self._cold_record(self._bind(mine[:split], words, mine[split:])))
+            self._shown.append((self._kept_result, _tensors((mine, words))))
         self._kept_result = None
-        return {"calls": calls, "outputs": outputs}
+        return {"calls": records}
+
+    def _cold_record(self, call: Callable[[], Any]) -> list[Record]:
+        assert self._stopwatch is not None
+        self._kept_result = None
+        self._stopwatch.flush()
+        return self._recorder.record(partial(self._keep, call))
+
+    def _show(self, descriptors: tuple[int, ...], number: int) -> dict[str, Any]:
+        """Hand over what one of the new calls of `activity` gave; the others are let go."""
+        result, inputs = self._shown[number]
+        self._shown = []
+        return {"outputs": self._hand_over(result, inputs)}
 
     def _stock(
         self, descriptors: tuple[int, ...], inputs: dict[str, Any], outputs: list[dict[str, Any]]
@@ -479,7 +505,8 @@ class _Worker:
                 for name, before in self._state_before.items()
                 if now[name] != before
             ]
-        return {"changed": self._changed(), "settings": settings}
+        changed = [*self._changed(), *shadows(self, self._channel, *self._arenas.values())]
+        return {"changed": changed, "settings": settings}
 
     def _stand_ins(self, inputs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Tensors in the shape of the inputs: what a compile needs to know.

@@ -131,3 +131,22 @@ def test_torch_may_prepare_for_a_kernel_of_the_candidate() -> None:
     mixed = call((TORCH, MAIN, 510.0, 515.0), ("scale", MAIN, 516.0, 560.0))
     assert activity.borrows([mixed], OWN, [TORCH]) is None
     assert activity.borrowing_note(mixed, OWN) == ""
+
+
+def test_library_behind_a_kernel_of_native_code() -> None:
+    cublas = "void gemv2T_kernel_val<int, int, float, 128>(cublasGemvParams<float>)"
+    beside = call(("scale(float*)", MAIN, 510.0, 512.0), (cublas, MAIN, 513.0, 550.0))
+    assert activity.borrows([beside], OWN, [TORCH]) is None
+    found = activity.brings_little([beside], OWN)
+    assert finding(found) is Finding.BORROWED_KERNELS
+    assert found is not None
+    assert "95%" in found.summary
+
+
+def test_native_code_may_bring_the_templates_of_a_library_and_have_memory_filled() -> None:
+    cub = "void cub::CUB_200500::DeviceReduceKernel<float>(float const*)"
+    brought = frozenset({"scale", "DeviceReduceKernel"})
+    mine = call(("scale(float*)", MAIN, 510.0, 512.0), (cub, MAIN, 513.0, 550.0), ("Memset", MAIN, 551.0, 590.0))
+    assert activity.brings_little([mine], brought) is None
+    prepared = call((TORCH, MAIN, 510.0, 512.0), ("scale(float*)", MAIN, 513.0, 550.0))
+    assert activity.brings_little([prepared], OWN) is None

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from kernelevolve.evaluation.judge.integrity import watch
+from kernelevolve.evaluation.judge.integrity import shadows, watch
 
 
 class Measures:
@@ -31,6 +31,32 @@ def test_replaced_functions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(changed()) == {"time.perf_counter_ns", "Measures.now", "torch.cuda.Event.elapsed_time"}
 
 
+def test_method_hidden_by_an_attribute_of_one_object_is_named() -> None:
+    tool = Measures()
+    changed = watch(Measures, tools=(tool,))
+    assert changed() == []
+    vars(tool)["now"] = lambda: 0
+    assert changed() == ["Measures.now of one object"]
+
+
+def test_replaced_attribute_of_one_object_is_named() -> None:
+    tool = Measures()
+    vars(tool)["elapsed"] = time.perf_counter_ns
+    changed = watch(tools=(tool,))
+    vars(tool)["elapsed"] = lambda: 0
+    assert changed() == ["Measures.elapsed of one object"]
+    del vars(tool)["elapsed"]
+    assert changed() == ["Measures.elapsed of one object"]
+
+
+def test_only_attributes_that_hide_a_method_are_named() -> None:
+    tool = Measures()
+    vars(tool)["value"] = 3
+    assert shadows(tool) == []
+    vars(tool)["now"] = lambda: 0
+    assert shadows(Measures(), tool) == ["Measures.now of one object"]
+
+
 def test_replaced_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = watch(Measures)
 
@@ -43,7 +69,7 @@ def test_replaced_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_importing_a_compiler_replaces_nothing() -> None:
     script = (
-        "from kernelevolve.evaluation.judge.integrity import watch\nimport torch\nchanged = watch()\n"
+        "from kernelevolve.evaluation.judge.integrity import shadows, watch\nimport torch\nchanged = watch()\n"
         "import torch._dynamo\nimport triton\n"
         "torch.compile(lambda x: x + 1, backend='eager')(torch.ones(3))\nassert changed() == [], changed()\n"
     )
