@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
-from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, NonsenseError, ReceiveTimeoutError
 from kernelevolve.evaluation.judge.operators import Operators
 from kernelevolve.evaluation.judge.protection import chosen
 
@@ -55,7 +55,7 @@ class Spawner:
             self._channel.send(specification, [theirs.fileno(), status_write])
         theirs.close()
         os.close(status_write)
-        handle = WorkerHandle(Channel(ours), status_read, scratch)
+        handle = WorkerHandle(Channel(ours, takes_descriptors=False), status_read, scratch)
         try:
             hello = handle.hello(limit_s)
         except BaseException:
@@ -124,6 +124,13 @@ class WorkerHandle:
                 Finding.TIME_LIMIT,
                 f"The candidate did not finish within {limit_s:g} s ({_WORDS.get(doing, doing)}).",
                 "Look for an endless loop or a deadlock; if it is honest work, raise --limit.",
+            ) from error
+        except NonsenseError as error:
+            self.close()
+            raise CandidateError(
+                Finding.RESULT_FORGED,
+                f"What came from the candidate's process is no answer ({_WORDS.get(doing, doing)}): {error}.",
+                "Leave the worker's connection alone.",
             ) from error
         except ChannelClosedError:
             self._explain_death(doing)

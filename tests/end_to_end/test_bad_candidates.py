@@ -68,6 +68,14 @@ def test_refuses_bad_triton(give: Give, name: str) -> None:
     assert entry.diagnosis.advice or entry.diagnosis.log
 
 
+def test_a_verdict_on_an_error_that_utf_8_cannot_write_can_be_stored(give: Give) -> None:
+    source = SCALE_TRITON.replace("def kernel(x):", 'def kernel(x):\n    raise ValueError("half a pair: \\ud800")')
+
+    verdict = give(source, "triton", platform="cuda:sm_90")
+
+    assert "half a pair: ?" in verdict.model_dump_json()
+
+
 def test_judge_is_unharmed_by_all_of_these(give: Give) -> None:
     assert give(SCALE_CPP).status is Status.CORRECT
     assert give(SCALE_TRITON, "triton", platform="hip:gfx950").status is Status.CORRECT
