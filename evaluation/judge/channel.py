@@ -16,6 +16,8 @@ from typing import Any
 _HEADER = struct.Struct("!IB")
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_DESCRIPTORS = 8
+_MAX_VALUES = 1 << 21
+"""Values in a message from a candidate's process; what compilers print of a large module has a tenth."""
 
 
 class ChannelClosedError(Exception):
@@ -43,8 +45,9 @@ class Channel:
 
     Args:
         connection: a connected `AF_UNIX` stream socket; the channel owns it.
-        takes_descriptors: whether descriptors may come with messages. From a candidate none may: each would stay open
-            here, with all the memory behind it, when the candidate is long gone.
+        from_candidate: whether a candidate may speak at the other end. Then no descriptors are received, each of which
+            would stay open here with all the memory behind it when the candidate is long gone, and a message has a
+            bounded number of values, since a small one takes a hundred times the memory of its text.
         still_wanted: called about ten times a second while waiting; may raise to give up (the client went away).
     """
 
@@ -52,10 +55,11 @@ class Channel:
         self,
         connection: socket.socket,
         still_wanted: Callable[[], None] | None = None,
-        takes_descriptors: bool = True,
+        from_candidate: bool = False,
     ) -> None:
         self._socket = connection
-        self._most_descriptors = _MAX_DESCRIPTORS if takes_descriptors else 0
+        self._most_descriptors = 0 if from_candidate else _MAX_DESCRIPTORS
+        self._most_values = _MAX_VALUES if from_candidate else None
         self._still_wanted = still_wanted
         self._buffer = bytearray()
         self._descriptors: list[int] = []
@@ -101,6 +105,9 @@ class Channel:
         self._fill(end, deadline)
         payload = bytes(self._buffer[_HEADER.size : end])
         del self._buffer[:end]
+        # Every value but the first has a comma in front of it, or a bracket around it.
+        if self._most_values is not None and sum(map(payload.count, (b",", b"[", b"{"))) > self._most_values:
+            raise NonsenseError(f"more than {self._most_values} values in a message")
         try:
             body = _read(payload)
         except (ValueError, RecursionError) as error:

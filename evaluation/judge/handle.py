@@ -55,7 +55,7 @@ class Spawner:
             self._channel.send(specification, [theirs.fileno(), status_write])
         theirs.close()
         os.close(status_write)
-        handle = WorkerHandle(Channel(ours, takes_descriptors=False), status_read, scratch)
+        handle = WorkerHandle(Channel(ours, from_candidate=True), status_read, scratch)
         try:
             hello = handle.hello(limit_s)
         except BaseException:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernelevolve.evaluation.judge import enclosure, sandbox, survey, watch, welcome
+from kernelevolve.evaluation.judge import enclosure, sandbox, survey, unnamed_memory, watch, welcome
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
 from kernelevolve.evaluation.judge.protection import Protection
 
@@ -217,7 +217,9 @@ class Host:
         shared = watch.anonymous_bytes(os.getpid()) if watched else 0
         for child in watched:
             assert child.limits is not None
-            child.excess = watch.excess(child.pid, child.limits, shared)
+            judge = next((judge for judge in self._children.values() if child.pid in judge.workers), None)
+            arenas = unnamed_memory.unnamed_files(judge.pid) if judge is not None else {}
+            child.excess = watch.excess(child.pid, child.limits, shared, arenas)
             if child.excess:
                 self._kill(child)
 

@@ -112,7 +112,7 @@ def test_descriptors_travel_with_their_message(pair: Pair, tmp_path: Path) -> No
 def test_descriptors_that_nobody_takes_are_closed() -> None:
     """From a candidate: with each, memory would stay taken when the candidate is gone."""
     ours, theirs = socket.socketpair()
-    channel = Channel(ours, takes_descriptors=False)
+    channel = Channel(ours, from_candidate=True)
     with Path("/dev/null").open() as file:
         before = open_descriptors()
         send_descriptors(theirs, frame(b'{"number": 1}'), [file.fileno()] * 8)
@@ -122,6 +122,19 @@ def test_descriptors_that_nobody_takes_are_closed() -> None:
         with pytest.raises(NonsenseError, match="8 descriptors"):
             channel.receive(soon())
         assert open_descriptors() == before
+    channel.close()
+    theirs.close()
+
+
+def test_a_candidate_cannot_fill_the_judge_with_values() -> None:
+    """Twenty million empty lists are 60 MB of text and 1.5 GB of memory."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours, from_candidate=True)
+    thread = in_thread(lambda: _send_quietly(theirs, frame(b'{"outputs": [' + b"[]," * 3_000_000 + b"[]]}")))
+
+    with pytest.raises(NonsenseError, match="values"):
+        channel.receive(time.monotonic() + 60)
+    thread.join()
     channel.close()
     theirs.close()
 
