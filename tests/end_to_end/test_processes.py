@@ -177,8 +177,14 @@ def test_secrets_of_the_environment_do_not_reach_the_host(
     scale_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_API_KEY", "hush-4711")
+    monkeypatch.setenv("DATABASE", "postgres://me:hush-4712@db.example/kernels")
+    monkeypatch.setenv("INDEX", "https://hush-4713@packages.example:443/simple")
+    monkeypatch.setenv("HOMEPAGE", "https://example.com:443/@kept-4714")
     with Judge(tmp_path) as judge:
-        assert b"hush-4711" not in Path(f"/proc/{judge.ping()}/environ").read_bytes()
+        environment = Path(f"/proc/{judge.ping()}/environ").read_bytes()
+
+    assert b"hush" not in environment
+    assert b"kept-4714" in environment
 
 
 def test_warm_host_serves_several_clients_and_ends_when_told(scale_task: Path, tmp_path: Path) -> None:
