@@ -112,7 +112,7 @@ class WorkerHandle:
         """Wait for an answer; see `ask`."""
         reply = self._reply(limit_s, doing)
         if "failed" in reply:
-            raise _failure(reply, doing)
+            raise claimed_failure(reply, doing)
         return reply
 
     def _reply(self, limit_s: float, doing: str) -> dict[str, Any]:
@@ -225,8 +225,13 @@ _CANDIDATE_FINDINGS = (
 """What a worker may say went wrong."""
 
 
-def _failure(reply: dict[str, Any], doing: str) -> KernelEvolveError:
-    # A candidate may speak here: it must not be able to blame the judge or the platform.
+def claimed_failure(reply: dict[str, Any], doing: str) -> KernelEvolveError:
+    """What a worker says went wrong. A candidate may speak here, and must not be able to blame judge or platform.
+
+    Args:
+        reply: `failed`, and perhaps `finding`, `advice` and `log`.
+        doing: what was asked for.
+    """
     finding = next((known for known in _CANDIDATE_FINDINGS if known == reply.get("finding")), Finding.EXCEPTION)
     summary, advice = str(reply["failed"])[:2000], str(reply.get("advice", ""))[:2000]
     if finding is Finding.OUT_OF_MEMORY:
