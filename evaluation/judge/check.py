@@ -158,7 +158,7 @@ def _withheld(finding: Finding) -> CandidateError:
     return CandidateError(
         finding,
         "The candidate failed in a hidden case.",
-        "What it said there is not told, for it knows the inputs. Try odd sizes, small ones, and no multiple of a block.",
+        "What it said there is not told, for it knows the inputs. Try odd sizes, small ones, no multiples of a block.",
     )
 
 
