@@ -16,10 +16,16 @@ from typing import Any
 _HEADER = struct.Struct("!IB")
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_DESCRIPTORS = 8
+_MAX_VALUES = 1 << 21
+"""Values in a message from a candidate's process; what compilers print of a large module has a tenth."""
 
 
 class ChannelClosedError(Exception):
     """The other side is gone, or spoke nonsense, which is treated the same."""
+
+
+class NonsenseError(ChannelClosedError):
+    """The other side spoke nonsense: it is still there, but nothing that it says can be understood any more."""
 
 
 class ReceiveTimeoutError(Exception):
@@ -39,11 +45,21 @@ class Channel:
 
     Args:
         connection: a connected `AF_UNIX` stream socket; the channel owns it.
+        from_candidate: whether a candidate may speak at the other end. Then no descriptors are received, each of which
+            would stay open here with all the memory behind it when the candidate is long gone, and a message has a
+            bounded number of values, since a small one takes a hundred times the memory of its text.
         still_wanted: called about ten times a second while waiting; may raise to give up (the client went away).
     """
 
-    def __init__(self, connection: socket.socket, still_wanted: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        still_wanted: Callable[[], None] | None = None,
+        from_candidate: bool = False,
+    ) -> None:
         self._socket = connection
+        self._most_descriptors = 0 if from_candidate else _MAX_DESCRIPTORS
+        self._most_values = _MAX_VALUES if from_candidate else None
         self._still_wanted = still_wanted
         self._buffer = bytearray()
         self._descriptors: list[int] = []
@@ -78,23 +94,26 @@ class Channel:
 
         Raises:
             ReceiveTimeoutError: the deadline passed.
-            ChannelClosedError: the other side is gone, or sent something that is no message.
+            ChannelClosedError: the other side is gone; `NonsenseError`: it sent something that is no message.
         """
         self._fill(_HEADER.size, deadline)
         length, count = _HEADER.unpack_from(self._buffer)
-        if length > _MAX_BYTES or count > _MAX_DESCRIPTORS:
-            raise ChannelClosedError(f"a message of {length} bytes and {count} descriptors is not allowed")
+        if length > _MAX_BYTES or count > self._most_descriptors:
+            raise NonsenseError(f"a message of {length} bytes and {count} descriptors is not allowed")
         end = _HEADER.size + length
         # Nothing leaves the buffer before all of it is there: after a timeout the rest may still come.
         self._fill(end, deadline)
         payload = bytes(self._buffer[_HEADER.size : end])
         del self._buffer[:end]
+        # Every value but the first has a comma in front of it, or a bracket around it.
+        if self._most_values is not None and sum(map(payload.count, (b",", b"[", b"{"))) > self._most_values:
+            raise NonsenseError(f"more than {self._most_values} values in a message")
         try:
-            body = json.loads(payload)
+            body = _read(payload)
         except (ValueError, RecursionError) as error:
-            raise ChannelClosedError(f"not JSON: {error}") from error
+            raise NonsenseError(f"not JSON: {error}") from error
         if not isinstance(body, dict) or len(self._descriptors) < count:
-            raise ChannelClosedError("not a message")
+            raise NonsenseError("not a message")
         descriptors, self._descriptors = tuple(self._descriptors[:count]), self._descriptors[count:]
         return Message(body, descriptors)
 
@@ -102,16 +121,23 @@ class Channel:
         while len(self._buffer) < count:
             self._wait(deadline)
             try:
-                data, descriptors, _flags, _address = socket.recv_fds(self._socket, 1 << 20, _MAX_DESCRIPTORS)
+                data = self._receive_some()
             except OSError as error:
                 raise ChannelClosedError(str(error)) from error
-            self._descriptors.extend(descriptors)
             if len(self._descriptors) > 2 * _MAX_DESCRIPTORS:
                 # This message's and the next one's; more would only fill our table of descriptors.
-                raise ChannelClosedError("more descriptors than a message may have")
+                raise NonsenseError("more descriptors than a message may have")
             if not data:
                 raise ChannelClosedError("the other side closed the connection")
             self._buffer += data
+
+    def _receive_some(self) -> bytes:
+        if not self._most_descriptors:
+            # Without room for them the kernel closes whatever descriptors come along.
+            return self._socket.recv(1 << 20)
+        data, descriptors, _flags, _address = socket.recv_fds(self._socket, 1 << 20, self._most_descriptors)
+        self._descriptors.extend(descriptors)
+        return data
 
     def _wait(self, deadline: float | None) -> None:
         while True:
@@ -135,3 +161,14 @@ class Channel:
             os.close(descriptor)
         self._descriptors = []
         self._socket.close()
+
+
+def _read(payload: bytes) -> Any:
+    """JSON whose texts can be written down again: halves of surrogate pairs, which UTF-8 has no bytes for, become `?`.
+
+    A verdict that quotes such a half could be neither stored nor shown.
+    """
+    body = json.loads(payload)
+    if b"\\ud" in payload.lower() or b"\xed" in payload:
+        return json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
+    return body

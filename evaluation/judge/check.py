@@ -131,6 +131,8 @@ def check_on(
     try:
         reply = worker.ask("run", limit_s, inputs=placed.description, outputs=output_form(expected), mute=mute)
     except CandidateError as error:
+        if what.case.hidden:
+            raise _withheld(error.finding) from error
         where = ", ".join(f"{key} {value}" for key, value in what.where().items())
         raise CandidateError(error.finding, f"{error.summary} At: {where}.", error.advice, error.log) from error
     worker.operators = read_operators(reply.get("operators"))
@@ -149,6 +151,15 @@ def check_on(
                 where=what.where(),
             )
     return None
+
+
+def _withheld(finding: Finding) -> CandidateError:
+    """A failure in a hidden case, without a word of the candidate's: it could tell the author what the case is."""
+    return CandidateError(
+        finding,
+        "The candidate failed in a hidden case.",
+        "What it said there is not told, for it knows the inputs. Try odd sizes, small ones, no multiples of a block.",
+    )
 
 
 def read_operators(listed: Any) -> Operators:

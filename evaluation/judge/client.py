@@ -282,11 +282,17 @@ def _judge_ended() -> KernelEvolveError:
 
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"://[^/\s@]+@")
+"""An address with a name or a password in it, such as a database's, a proxy's or a package index's."""
 
 
 def _host_environment() -> dict[str, str]:
     # Candidates run in forks of the host: nothing that looks like a secret may be in its memory.
-    environment = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not _SECRET.search(name) and not _SECRET_VALUE.search(value)
+    }
     # numpy's BLAS would start threads at import, and a process with threads must not fork.
     environment["OPENBLAS_NUM_THREADS"] = "1"
     environment.pop("TRITON_INTERPRET", None)

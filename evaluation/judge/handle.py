@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from kernelevolve.evaluation.errors import CandidateError, KernelEvolveError, PlatformError
 from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
-from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, NonsenseError, ReceiveTimeoutError
 from kernelevolve.evaluation.judge.operators import Operators
 from kernelevolve.evaluation.judge.protection import chosen
 
@@ -55,7 +55,7 @@ class Spawner:
             self._channel.send(specification, [theirs.fileno(), status_write])
         theirs.close()
         os.close(status_write)
-        handle = WorkerHandle(Channel(ours), status_read, scratch)
+        handle = WorkerHandle(Channel(ours, from_candidate=True), status_read, scratch)
         try:
             hello = handle.hello(limit_s)
         except BaseException:
@@ -112,7 +112,7 @@ class WorkerHandle:
         """Wait for an answer; see `ask`."""
         reply = self._reply(limit_s, doing)
         if "failed" in reply:
-            raise _failure(reply, doing)
+            raise claimed_failure(reply, doing)
         return reply
 
     def _reply(self, limit_s: float, doing: str) -> dict[str, Any]:
@@ -124,6 +124,13 @@ class WorkerHandle:
                 Finding.TIME_LIMIT,
                 f"The candidate did not finish within {limit_s:g} s ({_WORDS.get(doing, doing)}).",
                 "Look for an endless loop or a deadlock; if it is honest work, raise --limit.",
+            ) from error
+        except NonsenseError as error:
+            self.close()
+            raise CandidateError(
+                Finding.RESULT_FORGED,
+                f"What came from the candidate's process is no answer ({_WORDS.get(doing, doing)}): {error}.",
+                "Leave the worker's connection alone.",
             ) from error
         except ChannelClosedError:
             self._explain_death(doing)
@@ -218,8 +225,13 @@ _CANDIDATE_FINDINGS = (
 """What a worker may say went wrong."""
 
 
-def _failure(reply: dict[str, Any], doing: str) -> KernelEvolveError:
-    # A candidate may speak here: it must not be able to blame the judge or the platform.
+def claimed_failure(reply: dict[str, Any], doing: str) -> KernelEvolveError:
+    """What a worker says went wrong. A candidate may speak here, and must not be able to blame judge or platform.
+
+    Args:
+        reply: `failed`, and perhaps `finding`, `advice` and `log`.
+        doing: what was asked for.
+    """
     finding = next((known for known in _CANDIDATE_FINDINGS if known == reply.get("finding")), Finding.EXCEPTION)
     summary, advice = str(reply["failed"])[:2000], str(reply.get("advice", ""))[:2000]
     if finding is Finding.OUT_OF_MEMORY:

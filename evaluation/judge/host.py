@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -27,12 +26,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernelevolve.evaluation.judge import enclosure, sandbox, survey, watch
+from kernelevolve.evaluation.judge import enclosure, sandbox, survey, unnamed_memory, watch, welcome
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
 from kernelevolve.evaluation.judge.protection import Protection
 
 READY = b"ready\n"
 _GRACE_S = 0.5
+_MOST_JUDGES = 64
+"""Most clients at a time, those included that have not shown the token yet."""
 _NEEDED = (
     "numpy",
     "torch.utils._pytree",
@@ -71,7 +72,7 @@ class Host:
     Args:
         listener: socket on which clients connect, or None when there is only the inherited one.
         token_hash: SHA-256 of the secret a client on the listener must show, in hexadecimal. The token itself never
-            enters this process before a client sends it, so a worker can't find it in the memory it inherits.
+            enters this process (see `welcome`), so a worker can't find it in the memory it inherits.
         idle_limit_s: seconds without a client after which the host ends.
     """
 
@@ -130,7 +131,12 @@ class Host:
     def _handle(self, descriptor: int, events: int) -> None:
         if self._listener is not None and descriptor == self._listener.fileno():
             connection, _address = self._listener.accept()
-            self._welcome(connection)
+            if sum(child.role == "judge" for child in self._children.values()) < _MOST_JUDGES:
+                self._fork_judge(Channel(connection), stranger=True)
+            else:
+                # Whoever can reach the socket but does not know the token must not fill the machine with processes.
+                print(f"kernelevolve host: a client was refused: it has {_MOST_JUDGES} already", file=sys.stderr)
+                connection.close()
             return
         for child in list(self._children.values()):
             if descriptor == child.pidfd:
@@ -143,31 +149,15 @@ class Host:
                 self._spawn_for(child)
                 return
 
-    def _welcome(self, connection: socket.socket) -> None:
-        """Check the token of a client before anything is done for it."""
-        channel = Channel(connection)
-        try:
-            hello = channel.receive(time.monotonic() + 2).body
-        except (ChannelClosedError, ReceiveTimeoutError) as error:
-            print(f"kernelevolve host: a client was refused: {error!r}", file=sys.stderr)
-            channel.close()
-            return
-        shown = hashlib.sha256(str(hello.get("token", "")).encode()).hexdigest()
-        if shown != self._token_hash:
-            with contextlib.suppress(ChannelClosedError):
-                channel.send({"error": "wrong token"})
-            channel.close()
-            return
-        self._fork_judge(channel)
-
-    def _fork_judge(self, client: Channel) -> None:
-        """Fork a judge. It inherits the channel, with whatever the client has sent already in its buffer."""
+    def _fork_judge(self, client: Channel, stranger: bool = False) -> None:
+        """Fork a judge. A stranger must show it the token before anything is done."""
         ours, theirs = socket.socketpair()
 
         def judge() -> None:
             from kernelevolve.evaluation.judge.session import serve
 
-            serve(client, Channel(theirs))
+            if not stranger or welcome.knows_token(client, self._token_hash):
+                serve(client, Channel(theirs))
 
         tie = os.dup(client.fileno())
         pid = self._fork(judge, keep={client.fileno(), theirs.fileno()}, log=None)
@@ -227,7 +217,9 @@ class Host:
         shared = watch.anonymous_bytes(os.getpid()) if watched else 0
         for child in watched:
             assert child.limits is not None
-            child.excess = watch.excess(child.pid, child.limits, shared)
+            judge = next((judge for judge in self._children.values() if child.pid in judge.workers), None)
+            arenas = unnamed_memory.unnamed_files(judge.pid) if judge is not None else {}
+            child.excess = watch.excess(child.pid, child.limits, shared, arenas)
             if child.excess:
                 self._kill(child)
 

@@ -32,7 +32,7 @@ from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.device_activity import own_kernels
 from kernelevolve.evaluation.judge.device_lock import device_lock
 from kernelevolve.evaluation.judge.executed import Execution, Outcome
-from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle
+from kernelevolve.evaluation.judge.handle import Spawner, WorkerHandle, claimed_failure
 from kernelevolve.evaluation.judge.protection import Protection, choose, chosen
 from kernelevolve.evaluation.judge.request import WAITING, JudgeRequest
 from kernelevolve.evaluation.judge.self_test import TaskCheck, run_self_test
@@ -420,9 +420,7 @@ class Session:
             worker.close()
         compiled = reply["compiled"][platform.name]
         if "failed" in compiled:
-            raise CandidateError(
-                Finding(compiled["finding"]), compiled["failed"], compiled["advice"], log=compiled["log"]
-            )
+            raise claimed_failure(compiled, "compile")
         return list(compiled["code"])
 
     # -- judging --------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernelevolve.evaluation.judge import unnamed_memory
+
 PERIOD_S = 0.2
 """Time between two looks, seconds; what is taken in between is over the limit."""
 
@@ -25,19 +27,20 @@ class Limits:
     """Most that the files there may take, bytes."""
 
 
-def excess(pid: int, limits: Limits, shared_bytes: int) -> str:
+def excess(pid: int, limits: Limits, shared_bytes: int, judges: dict[tuple[int, int], int] | None = None) -> str:
     """Which limit a process and its descendants are over, in words for the author; empty if none.
 
     Args:
         pid: the process.
         limits: what is allowed.
         shared_bytes: memory that each descendant that was forked has in common with the host.
+        judges: arenas of the judge that it works for; see `unnamed_memory.taken`.
     """
-    memory = threads = 0
-    for number in _family(pid):
-        taken, count = _usage(number)
-        memory += max(0, taken - shared_bytes)
-        threads += count
+    usages = {number: _usage(number) for number in _family(pid)}
+    threads = sum(usage.threads for usage in usages.values())
+    memory = sum(max(0, usage.private_bytes - shared_bytes) for usage in usages.values())
+    if limits.memory_bytes is not None:
+        memory += unnamed_memory.taken(usages, (usage.mapped_bytes for usage in usages.values()), judges or {})
     if threads > limits.processes:
         return f"processes: {threads} processes and threads, {limits.processes} are allowed"
     if limits.memory_bytes is not None and memory > limits.memory_bytes:
@@ -51,7 +54,7 @@ def excess(pid: int, limits: Limits, shared_bytes: int) -> str:
 
 def anonymous_bytes(pid: int) -> int:
     """Memory of a process that no file stands behind, bytes; 0 if it is gone."""
-    return _usage(pid)[0]
+    return _usage(pid).private_bytes
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -69,15 +72,25 @@ def _family(pid: int) -> Iterator[int]:
             continue
 
 
-def _usage(pid: int) -> tuple[int, int]:
-    """Memory that no file stands behind, bytes, and threads of a process; zeros if it is gone."""
+@dataclass(frozen=True)
+class _Usage:
+    """What one process takes; zeros if it is gone."""
+
+    private_bytes: int = 0
+    """Memory that no file stands behind."""
+    mapped_bytes: int = 0
+    """Shared memory that it has mapped, files in memory included."""
+    threads: int = 0
+
+
+def _usage(pid: int) -> _Usage:
     try:
         with open(f"/proc/{pid}/status") as file:  # noqa: PTH123 - asked often
-            lines = dict(line.split(":", 1) for line in file if line.startswith(("RssAnon", "Threads")))
+            lines = dict(line.split(":", 1) for line in file if line.startswith(("RssAnon", "RssShmem", "Threads")))
     except OSError:
-        return 0, 0
-    anonymous = int(lines.get("RssAnon", "0").split()[0]) * 1024
-    return anonymous, int(lines.get("Threads", "0"))
+        return _Usage()
+    private, mapped = (int(lines.get(name, "0").split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))
+    return _Usage(private, mapped, int(lines.get("Threads", "0")))
 
 
 def folder_bytes(folder: Path) -> int:

@@ -12,7 +12,7 @@ from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge.check import Desk
 from kernelevolve.evaluation.judge.data import describe_only
 from kernelevolve.evaluation.judge.executed import Outcome, plan_checks
-from kernelevolve.evaluation.judge.handle import WorkerHandle
+from kernelevolve.evaluation.judge.handle import WorkerHandle, claimed_failure
 from kernelevolve.evaluation.judge.own_work import borrows
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.judge.task_state import TaskState
@@ -23,6 +23,8 @@ from kernelevolve.evaluation.verdict import Diagnosis
 INTERPRETER_ELEMENTS = 1 << 15
 """Elements of the largest input that is interpreted: the interpreter runs one program instance after another, in
 Python, and a case of a million elements would take minutes."""
+_MOST_NOTES, _NOTE_CHARACTERS = 100, 2000
+"""How much of what a worker notes is passed on."""
 INTERPRETER_BUDGET_S = 30.0
 """Seconds after which no further trial is begun, once every case has had one."""
 
@@ -139,16 +141,9 @@ def cross_compile(
 def _read_compiled(outcomes: dict[str, Outcome], reply: dict[str, Any]) -> None:
     for target, outcome in outcomes.items():
         result = reply["compiled"][target]
-        outcome.notes.extend(reply["notes"])
+        outcome.notes.extend(str(note)[:_NOTE_CHARACTERS] for note in reply["notes"][:_MOST_NOTES])
         if "failed" in result:
-            outcome.refuse(
-                Diagnosis(
-                    finding=Finding(result["finding"]),
-                    summary=result["failed"],
-                    advice=result["advice"],
-                    log=result["log"],
-                )
-            )
+            outcome.refuse(Diagnosis.of(claimed_failure(result, "compile")))
         elif not reply["launches"]:
             outcome.refuse(
                 Diagnosis(

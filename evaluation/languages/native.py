@@ -22,7 +22,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, PlatformError
@@ -49,14 +49,20 @@ SIGNATURE_ADVICE = (
 _LIMITED = 'ulimit -v "$0" 2>/dev/null; ulimit -f 4194304 2>/dev/null; exec "$@"'
 """Shell program: bound memory, and files to 2 GiB, then become the command."""
 _MEMORY_LIMIT_KIB = 8 * 1024 * 1024
+_OUTPUT_BYTES = 1 << 20
+"""How much of a compiler's output is looked at."""
 _LOG_LINES = 30
 _LOG_CHARACTERS = 3_000
 _LINE_CHARACTERS = 240
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_STRING = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'')
-_FLAGS_LINE = re.compile(r"^\s*//\s*kernelevolve:\s*flags\s+(.*)$", re.MULTILINE)
-_ENTRY = re.compile(r"(?P<before>[^;{}]*)\bvoid\s+kernel\s*\(")
-_INCLUDE = re.compile(r'^\s*#\s*include\s*[<"](?P<path>[^>"\n]+)[>"]', re.MULTILINE)
+# Each takes time that grows with the length of a source and not with its square, whatever is in it: an author chooses
+# the text, and the judge's own process reads it. So none can begin in many places and fail far behind each of them.
+_COMMENT_TEXT = r"//[^\n]*|/\*(?s:.*?)(?:\*/|\Z)"
+_STRING_TEXT = r'"(?:\\.|[^"\\\n])*"?|\'(?:\\.|[^\'\\\n]){1,12}\''
+_STRING = re.compile(_STRING_TEXT)
+_COMMENT_OR_STRING = re.compile(f"(?P<comment>{_COMMENT_TEXT})|{_STRING_TEXT}")
+_FLAGS_LINE = re.compile(r"^[^\S\n]*//[^\S\n]*kernelevolve:[^\S\n]*flags[^\S\n]+(.*)$", re.MULTILINE)
+_ENTRY = re.compile(r"\bvoid\s+kernel\s*\(")
+_INCLUDE = re.compile(r'^[^\S\n]*#[^\S\n]*include[^\S\n]*[<"](?P<path>[^>"\n]+)[>"]', re.MULTILINE)
 _READS_FILES = re.compile(r"#\s*embed\b|\.incbin\b")
 _EXPORT = re.compile(r"\bTVM_FFI_DLL_EXPORT")
 
@@ -111,7 +117,9 @@ class NativeLanguage(Language):
 
     def read(self, candidate: Candidate) -> EntryPoint:
         """Find `kernel`, check the flags and the few constructs that never make sense here."""
-        without_comments = _COMMENT.sub(_blank, candidate.source)
+        without_comments = _COMMENT_OR_STRING.sub(
+            lambda match: _blank(match) if match["comment"] else match[0], candidate.source
+        )
         for include in _INCLUDE.finditer(without_comments):
             if include["path"].startswith("/") or ".." in include["path"]:
                 raise CandidateError(
@@ -127,7 +135,7 @@ class NativeLanguage(Language):
             )
         self.asked_flags(candidate.source)
         code = _STRING.sub(_blank, without_comments)
-        entries = [match["before"] for match in _ENTRY.finditer(code)]
+        entries = _before_entries(code)
         if any("__global__" in before for before in entries):
             raise CandidateError(
                 Finding.MISSING_ENTRY_POINT,
@@ -308,18 +316,41 @@ class CompileJob:
         Raises:
             CandidateError: it failed, or took too long.
         """
+        limit_s, own = (self.seconds_left, True) if limit_s is None else (limit_s, False)
+        # A source can make the compiler talk without end, which is better kept in a file than in the judge's memory.
+        with tempfile.TemporaryFile(dir=self.unit.parent) as said:
+            started = time.monotonic()
+            process = self._start(command, confined=own, said=said)
+            try:
+                process.wait(limit_s)
+            except subprocess.TimeoutExpired as error:
+                raise CandidateError(
+                    Finding.COMPILER_TIMEOUT,
+                    f"The compiler was stopped after {time.monotonic() - started:.1f} s.",
+                    "Use fewer template instantiations or less unrolling.",
+                ) from error
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            if own:
+                self.seconds_left -= time.monotonic() - started
+            if process.returncode:
+                said.seek(0)
+                raise self._refusal(said.read(_OUTPUT_BYTES).decode(errors="replace"))
+
+    def _start(self, command: list[str], confined: bool, said: IO[bytes]) -> subprocess.Popen[bytes]:
         # `ulimit -v` in a shell bounds the compiler and all it starts, and needs no code between fork and exec. Where
         # the system has no such limit (macOS), the compiler runs without it.
         shell = ["/bin/sh", "-c", _LIMITED, str(_MEMORY_LIMIT_KIB)]
-        started = time.monotonic()
         # A source can make the compiler read files (`.incbin` in inline assembly, say), so it is confined too.
-        walls = Confinement(self.unit.parent, (self.cache_folder,)) if limit_s is None else None
+        walls = Confinement(self.unit.parent, (self.cache_folder,)) if confined else None
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [*shell, *(command if walls is None else walls.command(command))],
                 cwd=self.unit.parent,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, "LC_ALL": "C", "TMPDIR": str(self.unit.parent)},
@@ -328,26 +359,10 @@ class CompileJob:
         finally:
             if walls is not None:
                 walls.close()
-        try:
-            output, _ = process.communicate(timeout=self.seconds_left if limit_s is None else limit_s)
-        except subprocess.TimeoutExpired as error:
-            raise CandidateError(
-                Finding.COMPILER_TIMEOUT,
-                f"The compiler was stopped after {time.monotonic() - started:.1f} s.",
-                "Use fewer template instantiations or less unrolling.",
-            ) from error
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-        if limit_s is None:
-            self.seconds_left -= time.monotonic() - started
-        if process.returncode:
-            raise self._refusal(output.decode(errors="replace"))
 
     def _refusal(self, output: str) -> CandidateError:
         # The folders of headers and scratch files tell an author nothing.
-        text = re.sub(r"/\S*/tvm_ffi/include/", "", output.replace(f"{self.unit.parent}/", ""))
+        text = re.sub(r"(?<!\S)/\S*/tvm_ffi/include/", "", output.replace(f"{self.unit.parent}/", ""))
         lines = [line[:_LINE_CHARACTERS] for line in text.splitlines()]
         start = next((index for index, line in enumerate(lines) if re.search(r"\berror\b", line)), 0)
         name = Path(self.compiler).name
@@ -402,6 +417,16 @@ def _processor() -> str:
 
 def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _before_entries(code: str) -> list[str]:
+    """What stands before each `void kernel(`, from the end of the statement or block before it."""
+    found, done = [], 0
+    for match in _ENTRY.finditer(code):
+        start = max(code.rfind(mark, done, match.start()) + 1 for mark in ";{}")
+        found.append(code[max(start, done) : match.start()])
+        done = match.end()
+    return found
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -37,12 +37,13 @@ class TritonLanguage(Language):
         """Parse the module and find `ModelNew` or `kernel`."""
         try:
             tree = ast.parse(candidate.source)
-        except (SyntaxError, ValueError) as error:  # ValueError: the text has null bytes
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            # ValueError: the text has null bytes. The last two: it is nested deeper than the parser goes.
             line = getattr(error, "lineno", None)
             text = (getattr(error, "text", None) or "").rstrip()
             raise CandidateError(
                 Finding.SYNTAX_ERROR,
-                f"Line {line}: {getattr(error, 'msg', error)}." if line else f"{error}.",
+                f"Line {line}: {getattr(error, 'msg', error)}." if line else f"{str(error) or 'nested too deeply'}.",
                 "Hand in one Python module.",
                 log=text,
             ) from error
@@ -57,7 +58,7 @@ class TritonLanguage(Language):
                 "Define `class ModelNew(torch.nn.Module)` for a KernelBench task, or a function `kernel(...)` with the "
                 "reference's arguments that launches your @triton.jit kernels and returns the result.",
             )
-        if isinstance(node, ast.FunctionDef) and any("jit" in ast.unparse(item) for item in node.decorator_list):
+        if isinstance(node, ast.FunctionDef) and any(map(_names_jit, node.decorator_list)):
             raise CandidateError(
                 Finding.MISSING_ENTRY_POINT,
                 "`kernel` is a @triton.jit function; the entry point is the Python function that launches it.",
@@ -191,6 +192,12 @@ def _standing_in_class(entry: type[Any], calls: bool) -> type[Any]:
     if calls:
         wrapped["__call__"] = standing_in(entry.__call__)
     return type(entry.__name__, (entry,), {"__module__": entry.__module__, **wrapped})
+
+
+def _names_jit(decorator: ast.expr) -> bool:
+    # Not `ast.unparse`, which follows the nesting in Python's own stack.
+    words = [getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(decorator)]
+    return any("jit" in word for word in words)
 
 
 def _defined(node: ast.stmt) -> list[str]:

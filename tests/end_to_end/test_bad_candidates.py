@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kernelevolve.evaluation.finding import Finding, Status
@@ -66,6 +68,31 @@ def test_refuses_bad_triton(give: Give, name: str) -> None:
     assert entry.diagnosis is not None
     assert entry.diagnosis.finding is finding, entry.diagnosis
     assert entry.diagnosis.advice or entry.diagnosis.log
+
+
+def test_a_verdict_on_an_error_that_utf_8_cannot_write_can_be_stored(give: Give) -> None:
+    source = SCALE_TRITON.replace("def kernel(x):", 'def kernel(x):\n    raise ValueError("half a pair: \\ud800")')
+
+    verdict = give(source, "triton", platform="cuda:sm_90")
+
+    assert "half a pair: ?" in verdict.model_dump_json()
+
+
+def test_an_error_in_a_hidden_case_does_not_tell_what_the_case_is(give: Give, tmp_path: Path) -> None:
+    task = tmp_path / "task.py"
+    task.write_text(
+        "import torch\nCASES = {'shown': {'rows': 8}, 'other': {'rows': 4711, 'hidden': True}}\n"
+        "def make_inputs(case):\n    return (torch.randn(case.rows, 3),)\ndef reference(x):\n    return 2.0 * x + 1.0\n"
+    )
+    tell = 'if (x.size(0) != 8) { printf("rows %d\\n", (int)x.size(0)); '
+    tell += 'throw std::runtime_error("rows " + std::to_string(x.size(0))); }'
+    source = "#include <cstdio>\n#include <stdexcept>\n#include <string>\n" + SCALE_CPP.replace("{", "{ " + tell, 1)
+
+    verdict = give(source, task=task)
+
+    assert verdict.platforms[0].diagnosis is not None
+    assert verdict.platforms[0].diagnosis.finding is Finding.EXCEPTION
+    assert "4711" not in verdict.model_dump_json().replace(source, "")
 
 
 def test_judge_is_unharmed_by_all_of_these(give: Give) -> None:

@@ -177,8 +177,14 @@ def test_secrets_of_the_environment_do_not_reach_the_host(
     scale_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_API_KEY", "hush-4711")
+    monkeypatch.setenv("DATABASE", "postgres://me:hush-4712@db.example/kernels")
+    monkeypatch.setenv("INDEX", "https://hush-4713@packages.example:443/simple")
+    monkeypatch.setenv("HOMEPAGE", "https://example.com:443/@kept-4714")
     with Judge(tmp_path) as judge:
-        assert b"hush-4711" not in Path(f"/proc/{judge.ping()}/environ").read_bytes()
+        environment = Path(f"/proc/{judge.ping()}/environ").read_bytes()
+
+    assert b"hush" not in environment
+    assert b"kept-4714" in environment
 
 
 def test_warm_host_serves_several_clients_and_ends_when_told(scale_task: Path, tmp_path: Path) -> None:
@@ -218,6 +224,68 @@ def test_warm_host_refuses_a_client_without_the_token(tmp_path: Path) -> None:
         channel.close()
     finally:
         stop_warm_host(tmp_path)
+
+
+def test_no_candidate_finds_the_token_of_its_warm_host_in_memory(tmp_path: Path, scale_task: Path) -> None:
+    """Workers see what the host has freed; with the token, the socket would be a way out of the sandbox."""
+    note = start_warm_host(tmp_path)
+    try:
+        found = []
+        for _ in range(2):  # The host has met a client before the second.
+            with Judge(tmp_path) as judge:
+                assert judge.warm
+                candidate = Candidate(language="cpp", source=SCAN % shifted(note.token))
+                asked = JudgeRequest(
+                    task=str(scale_task), candidate=candidate, platforms=("cpu",), timed_calls=0, limit_s=60.0
+                )
+                diagnosis = judge.judge(asked).platforms[0].diagnosis
+                assert diagnosis is not None
+                found.append(diagnosis.summary)
+    finally:
+        stop_warm_host(tmp_path)
+
+    assert all("found 0 of 1" in summary for summary in found), found
+
+
+def shifted(text: str) -> str:
+    """The characters' numbers, each raised by one, so that the text itself is not in the source."""
+    return ",".join(str(ord(character) + 1) for character in text)
+
+
+SCAN = """
+#include <cstdio>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+// Counts places that hold a quarter of the token or more; and, to show that it would find it, one that it made itself.
+static const unsigned char shifted[] = {%s};
+static long count(const volatile unsigned char* from, const volatile unsigned char* to) {
+  long found = 0;
+  for (const volatile unsigned char* p = from; p + 64 < to; ++p)
+    for (int start = 0; start < 64; start += 16) {
+      int same = 0;
+      while (same < 16 && p[same] == shifted[start + same] - 1) ++same;
+      found += same == 16;
+    }
+  return found;
+}
+void kernel(TensorView x, TensorView out) {
+  std::ifstream maps("/proc/self/maps");
+  std::string line;
+  long found = 0;
+  while (std::getline(maps, line)) {
+    unsigned long from, to;
+    char rights[8];
+    if (sscanf(line.c_str(), "%%lx-%%lx %%4s", &from, &to, rights) != 3) continue;
+    if (rights[0] != 'r' || rights[1] != 'w') continue;
+    found += count(reinterpret_cast<unsigned char*>(from), reinterpret_cast<unsigned char*>(to));
+  }
+  static volatile unsigned char planted[256];
+  for (int i = 0; i < 16; ++i) planted[100 + i] = shifted[16 + i] - 1;
+  const long would = count(planted, planted + sizeof planted);
+  throw std::runtime_error("found " + std::to_string(found) + " of " + std::to_string(would));
+}
+"""
 
 
 def test_warm_host_whose_starter_is_killed_before_anybody_knows_of_it_ends(tmp_path: Path) -> None:

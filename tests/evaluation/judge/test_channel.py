@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, ReceiveTimeoutError
+from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, NonsenseError, ReceiveTimeoutError
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """No test fails because the machine is busy."""
@@ -107,6 +107,48 @@ def test_descriptors_travel_with_their_message(pair: Pair, tmp_path: Path) -> No
     assert texts == [[], ["a"], ["b", "c"]]
     for descriptor in [*files, *(one for message in messages for one in message.descriptors)]:
         os.close(descriptor)
+
+
+def test_descriptors_that_nobody_takes_are_closed() -> None:
+    """From a candidate: with each, memory would stay taken when the candidate is gone."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours, from_candidate=True)
+    with Path("/dev/null").open() as file:
+        before = open_descriptors()
+        send_descriptors(theirs, frame(b'{"number": 1}'), [file.fileno()] * 8)
+        send_descriptors(theirs, frame(b'{"number": 2}', descriptors=8), [file.fileno()] * 8)
+
+        assert channel.receive(soon()).body == {"number": 1}
+        with pytest.raises(NonsenseError, match="8 descriptors"):
+            channel.receive(soon())
+        assert open_descriptors() == before
+    channel.close()
+    theirs.close()
+
+
+def test_a_candidate_cannot_fill_the_judge_with_values() -> None:
+    """Twenty million empty lists are 60 MB of text and 1.5 GB of memory."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours, from_candidate=True)
+    thread = in_thread(lambda: _send_quietly(theirs, frame(b'{"outputs": [' + b"[]," * 3_000_000 + b"[]]}")))
+
+    with pytest.raises(NonsenseError, match="values"):
+        channel.receive(time.monotonic() + 60)
+    thread.join()
+    channel.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("half", [b'"\\ud800"', b'"\\uDfff"', b'"\xed\xa0\x80"'])
+def test_every_text_can_be_written_down(pair: Pair, half: bytes) -> None:
+    channel, theirs = pair
+    theirs.sendall(frame(b'{"failed": ' + half + b', "' + half[1:-1] + b'x": 1, "whole": "\\ud83d\\ude00"}'))
+
+    body = channel.receive(soon()).body
+
+    json.dumps(body, ensure_ascii=False).encode()
+    assert set(body["failed"]) == {"?"}
+    assert body["whole"] == "\N{GRINNING FACE}"
 
 
 @settings(PATIENT)

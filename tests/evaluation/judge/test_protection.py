@@ -14,7 +14,16 @@ import pytest
 
 from kernelevolve.evaluation.errors import KernelEvolveError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.judge import bubblewrap, enclosure, landlock, protection, sandbox, survey, watch
+from kernelevolve.evaluation.judge import (
+    bubblewrap,
+    enclosure,
+    landlock,
+    protection,
+    sandbox,
+    survey,
+    unnamed_memory,
+    watch,
+)
 from kernelevolve.evaluation.judge.client import Judge
 from kernelevolve.evaluation.judge.protection import Protection, ProtectionError
 
@@ -213,6 +222,39 @@ def test_memory_is_counted_over_all_processes(hungry: subprocess.Popen[str], tmp
     assert over(None) == ""
     assert watch.anonymous_bytes(hungry.pid) > 50 << 20
     assert over(None, processes=3) == "processes: 4 processes and threads, 3 are allowed"
+
+
+HOARDER = """
+import mmap, os, time
+file = os.memfd_create("hoard")
+os.write(file, b"x" * (30 << 20))
+mapped = mmap.mmap(-1, 50 << 20)  # Shared with whoever is forked: no private memory, and no file.
+for offset in range(0, 50 << 20, 4096):
+    mapped[offset] = 1
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_memory_behind_files_without_a_name_is_counted() -> None:
+    process = subprocess.Popen([sys.executable, "-c", HOARDER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    files = unnamed_memory.unnamed_files(process.pid)
+    private = watch.anonymous_bytes(process.pid)
+
+    def over(memory_bytes: int, arenas: dict[tuple[int, int], int]) -> str:
+        return watch.excess(process.pid, watch.Limits(memory_bytes, 100, None), private, arenas)
+
+    try:
+        assert [size >> 20 for size in files.values()] == [30]
+        assert over(45 << 20, {}).startswith("memory: ")  # What is mapped.
+        assert over(60 << 20, {}) == ""
+        assert unnamed_memory.taken([process.pid], [0], {}) == 30 << 20
+        assert unnamed_memory.taken([process.pid], [30 << 20], files) == 0, "the judge's own memory was counted"
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_files_are_counted_together(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import torch
 from kernelevolve.evaluation.candidate import Candidate
 from kernelevolve.evaluation.errors import CandidateError, PlatformError
 from kernelevolve.evaluation.finding import Finding
-from kernelevolve.evaluation.language import Artifact, get_language
+from kernelevolve.evaluation.language import Artifact, EntryPoint, get_language
+from kernelevolve.evaluation.languages import native
 from kernelevolve.evaluation.languages.native import CACHE_VARIABLE, tvm_flags
 from kernelevolve.evaluation.platform import get_platform
 
@@ -267,3 +268,53 @@ def test_cuda_errors_refer_to_the_authors_lines(cache, tmp_path):
         )  # fmt: skip
 
     assert caught.value.log.startswith('kernel.cu(2): error: identifier "int6_t" is undefined')
+
+
+READ_ALL = """
+from kernelevolve.evaluation.candidate import Candidate
+from kernelevolve.evaluation.errors import CandidateError
+from kernelevolve.evaluation.language import get_language
+
+pieces = ["\\n", " ", "a ", "/* ", "// ", "#", "'", "'a", '\\\\"']
+pieces += ["void  ", "void kernel(", "// kernelevolve: flags\\n"]
+for piece in pieces:
+    for first in ("", '"', "'"):
+        source = (first + piece * (2_000_000 // len(piece)))[:2_000_000]
+        try:
+            get_language("cpp").read(Candidate(language="cpp", source=source))
+        except CandidateError as error:
+            print(error.finding)
+"""
+
+
+def test_no_source_keeps_the_judge_reading() -> None:
+    """The judge's own process reads it, and no time limit holds there: the square of the length took hours."""
+    done = subprocess.run([sys.executable, "-c", READ_ALL], capture_output=True, text=True, timeout=300, check=False)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "missing_entry_point" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["/tmp/*", "//", "'", "/* void kernel(", '\\" /*'])
+def test_what_looks_like_a_comment_in_a_string_is_none(text: str) -> None:
+    source = f'static const char* text = "{text}"; {SCALE}'
+
+    assert get_language("cpp").read(Candidate(language="cpp", source=source)) is EntryPoint.FUNCTION
+
+
+@needs_gxx
+def test_a_compiler_that_talks_without_end_is_no_burden(build, monkeypatch):
+    """Its words are in a file, of which the beginning is read: the first error is found, and the rest costs nothing."""
+    read: list[int] = []
+    refusal = native.CompileJob._refusal
+    monkeypatch.setattr(
+        native.CompileJob, "_refusal", lambda self, output: read.append(len(output)) or refusal(self, output)
+    )
+    chatter = "x" * 1000
+    lines = "".join(f'#pragma message "{chatter}"\n' for _ in range(1500))
+
+    with pytest.raises(CandidateError) as caught:
+        build(f"int wrong = nothing;\n{lines}\n{SCALE}")
+
+    assert read == [native._OUTPUT_BYTES]
+    assert caught.value.finding is Finding.COMPILER_ERROR

@@ -75,6 +75,9 @@ def test_the_module_class_is_preferred():
     [
         ("x = 1\ndef kernel(:\n", Finding.SYNTAX_ERROR, "Line 2"),
         ("x = 1\0", Finding.SYNTAX_ERROR, "null"),
+        (f"x = {'-' * 200_000}1", Finding.SYNTAX_ERROR, "nested too deeply"),
+        (f"x = {'+'.join('1' * 50_000)}", Finding.SYNTAX_ERROR, "recursion"),
+        (f"@triton.jit({'-' * 900}1)\ndef kernel(x): ...", Finding.MISSING_ENTRY_POINT, "Rename"),
         ("def helper(x): ...", Finding.MISSING_ENTRY_POINT, "class ModelNew"),
         ("@triton.jit\ndef kernel(x): ...", Finding.MISSING_ENTRY_POINT, "Rename"),
     ],
