@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -272,7 +272,7 @@ class Execution:
                 with torch.no_grad():
                     known[case.name, dtype, name] = estimate_ms(call, watch)
         slowest = max(claimed(first, "first_ms"), *(known[case.name, dtype, name] for name in baselines))
-        unseen = self._unseen_calls(case, dtype, inputs, expected)
+        unseen = self._unseen_calls(case, dtype, inputs, expected, watch)
         budget_s = self._request.timing_budget_s / len(state.task.timed_cases)
         making_ms = unseen.making_ms if unseen is not None else 0.0
         calls, rounds = self._plan_rounds(slowest + watch.flush_ms() + making_ms, budget_s)
@@ -284,7 +284,8 @@ class Execution:
             turn = list(samples) if number % 2 == 0 else list(reversed(samples))
             for side in turn:
                 if side != "candidate":
-                    self._time_baseline(baselines[side], watch, calls, slowest, samples[side])
+                    with self._candidate_held():
+                        self._time_baseline(baselines[side], watch, calls, slowest, samples[side])
                     continue
                 keep = number == secret_round
                 if unseen is not None:
@@ -359,6 +360,10 @@ class Execution:
             times, _last = watch.time_calls(call, calls)
         into.append(times)
 
+    def _candidate_held(self) -> AbstractContextManager[None]:
+        """While the baseline is timed on the CPU, nothing of the candidate runs there."""
+        return self._worker.held_still() if self._kind == "cpu" else nullcontext()
+
     def _speed(self, samples: dict[str, list[list[float]]], baseline: str) -> Speed:
         return _interval(samples, baseline).verdict(MARGIN[self._kind])
 
@@ -395,21 +400,23 @@ class Execution:
         count = max(2, min(2000, int(60 / max(usual_ms, 1e-3))))
         seen = []
         for _ in range(3):
-            began = time.perf_counter()
-            with torch.no_grad():
+            with self._candidate_held(), torch.no_grad():
+                began = time.perf_counter()
                 for index in range(count):
                     baseline(index)
                 if self._kind == "cuda":
                     torch.cuda.synchronize()
-            seen.append((time.perf_counter() - began) * 1e3 / count)
+                seen.append((time.perf_counter() - began) * 1e3 / count)
         return median(seen) > _DISTURBED * usual_ms
 
-    def _unseen_calls(self, case: Case, dtype: str, inputs: Any, expected: Any) -> UnseenCalls | None:
+    def _unseen_calls(self, case: Case, dtype: str, inputs: Any, expected: Any, watch: Stopwatch) -> UnseenCalls | None:
         """On the CPU every timed call gets inputs of its own; on a GPU the audit does that."""
         if self._kind != "cpu":
             return None
-        limit_s = self._request.limit_s
-        return UnseenCalls(self._state, self._desk, self._worker, case, dtype, inputs, expected, limit_s)
+        limit_s, hands_over = self._request.limit_s, self._request.candidate.language != "cpp"
+        return UnseenCalls(
+            self._state, self._desk, self._worker, case, dtype, inputs, expected, limit_s, watch, hands_over
+        )
 
     def _doubt(self, claim_ms: float, rounds: list[list[float]], unseen: UnseenCalls | None) -> Diagnosis | None:
         """What the judge's own clock has against the times that the candidate's process says."""

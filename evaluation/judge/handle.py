@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ from kernelevolve.evaluation.finding import STATUS_OF, Finding, Status
 from kernelevolve.evaluation.judge.channel import Channel, ChannelClosedError, NonsenseError, ReceiveTimeoutError
 from kernelevolve.evaluation.judge.operators import Operators
 from kernelevolve.evaluation.judge.protection import chosen
+from kernelevolve.evaluation.judge.stillness import held_still
 
 _LOG_BYTES = 3000
 
@@ -57,6 +59,7 @@ class Spawner:
         os.close(status_write)
         handle = WorkerHandle(Channel(ours, from_candidate=True), status_read, scratch)
         try:
+            handle.pid = handle.read_pid()
             hello = handle.hello(limit_s)
         except BaseException:
             handle.close()
@@ -82,6 +85,8 @@ class WorkerHandle:
         self.protection: tuple[str, ...] = ()
         self.operators: Operators = Counter()
         """What torch ran for the candidate when it was last checked."""
+        self.pid = 0
+        """The first process of it, as the host sees it."""
 
     def ask(self, do: str, limit_s: float, descriptors: Sequence[int] = (), **arguments: Any) -> dict[str, Any]:
         """Send one request and wait for the answer.
@@ -107,6 +112,23 @@ class WorkerHandle:
             finding = Finding(reply.get("finding", Finding.INTERNAL))
             raise PlatformError(finding, f"There is no worker: {reply['failed']}", reply.get("advice", ""))
         return reply
+
+    def read_pid(self) -> int:
+        """What the host says the worker's first process is, before anything else in the pipe.
+
+        Raises:
+            PlatformError: it has not.
+        """
+        line = b""
+        while not line.endswith(b"\n") and (byte := os.read(self._status_pipe, 1)):
+            line += byte
+        if not line.strip().isdigit():
+            raise PlatformError(Finding.INTERNAL, f"The host answered {line!r} for the number of a process.")
+        return int(line)
+
+    def held_still(self) -> AbstractContextManager[None]:
+        """See `stillness.held_still`."""
+        return held_still(self.pid)
 
     def receive(self, limit_s: float, doing: str) -> dict[str, Any]:
         """Wait for an answer; see `ask`."""

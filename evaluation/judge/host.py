@@ -170,7 +170,7 @@ class Host:
         self._poll.register(ours, select.POLLIN)
 
     def _spawn_for(self, judge: _Child) -> None:
-        """Fork a worker; its exit status goes into the pipe that came with the request."""
+        """Fork a worker; its number, and in the end its exit status, go into the pipe that came with the request."""
         assert judge.spawner is not None
         try:
             message = judge.spawner.receive(time.monotonic() + 2)
@@ -191,6 +191,9 @@ class Host:
         log = Path(specification["scratch"]) / "output.log"
         pid = self._fork(worker, keep={connection.fileno()}, log=log)
         connection.close()
+        # A judge that has ended since has closed the other end.
+        with contextlib.suppress(OSError):
+            os.write(status_pipe, f"{pid}\n".encode())
         child = _Child(pid, "worker", os.pidfd_open(pid), status_pipe, limits=_limits(specification))
         self._children[pid] = child
         judge.workers.append(pid)

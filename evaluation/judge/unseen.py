@@ -18,11 +18,13 @@ from kernelevolve.evaluation.errors import CandidateError
 from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge.arena import Arena, aligned
+from kernelevolve.evaluation.judge.asking import Echo
 from kernelevolve.evaluation.judge.check import Check, Desk
 from kernelevolve.evaluation.judge.data import arena_bytes, place
 from kernelevolve.evaluation.judge.handle import WorkerHandle
 from kernelevolve.evaluation.judge.oracle import Expected, compare, expect
 from kernelevolve.evaluation.judge.task_state import TaskState
+from kernelevolve.evaluation.judge.timing import Stopwatch
 from kernelevolve.evaluation.judge.volley import output_views
 from kernelevolve.evaluation.task import Case, Layout
 from kernelevolve.evaluation.tasks.program import Inputs
@@ -51,8 +53,9 @@ _SLACK_MS = 0.015
 """And absolutely: what the worker does around each call."""
 _DELIVERY = 2.0
 """How much longer than the judge the worker may take to hand outputs over."""
-_OVERHEAD_MS = 0.5
-"""Most that asking for a volley may be said to cost: a worker can be slow to answer on purpose."""
+_ASKING = 2.0
+"""How much more asking a worker for a volley may cost than asking a thread of the judge's own for nothing: a worker can
+be slow to answer on purpose."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class UnseenCalls:
         shown: inputs of that case, for sizes.
         expected: what they give, for sizes.
         limit_s: seconds that one answer may take.
+        watch: the judge's stopwatch.
+        hands_over: whether the candidate's outputs are copied to where the judge looks, and not written there.
     """
 
     def __init__(
@@ -91,7 +96,10 @@ class UnseenCalls:
         shown: Inputs,
         expected: Expected,
         limit_s: float,
+        watch: Stopwatch,
+        hands_over: bool,
     ) -> None:
+        self._watch, self._hands_over = watch, hands_over
         self._state, self._desk, self._worker = state, desk, worker
         self._case, self._dtype, self._limit_s = case, dtype, limit_s
         self._extra = state.extra(dtype)
@@ -99,10 +107,13 @@ class UnseenCalls:
         extra_bytes = sum(aligned(tensor.numel() * tensor.element_size()) for tensor in self._extra)
         self._set_bytes = aligned(arena_bytes(shown, Layout.CONTIGUOUS) + extra_bytes)
         self._output_bytes = sum(aligned(tensor.numel() * tensor.element_size()) for tensor in expected.outputs)
+        self.making_ms = min(self._making_ms() for _ in range(3))
+        """What it takes to make one set of inputs, milliseconds."""
+
+    def _making_ms(self) -> float:
         began = time.perf_counter()
         self._fresh(1)
-        self.making_ms = (time.perf_counter() - began) * 1e3
-        """What it takes to make one set of inputs, milliseconds."""
+        return (time.perf_counter() - began) * 1e3
 
     def _fresh(self, count: int) -> list[Inputs]:
         seeds = [self._state.seed(self._case.name, self._dtype, "unseen", secrets.token_hex(16)) for _ in range(count)]
@@ -173,29 +184,36 @@ class UnseenCalls:
             `clock_disagrees`, or what is wrong with an output that was handed over; None where all is well.
         """
         found: Diagnosis | None = None
+        said = claims_ms
         for session in range(_SESSIONS):
-            # The machine may have become busy since: later, only what is said at the same time counts.
-            found = self._look(claims_ms if session == 0 else self.time(1, keep=False)[0])
+            if session:  # The machine may have become busy since: later, only what is said at the same time counts.
+                said = self.time(_LOOKS[0], keep=False)[0]
+            found = self._look(said)
+            if found is None and session:
+                return _withdrawn(claims_ms, said)
             if found is None or found.finding is not Finding.CLOCK_DISAGREES:
                 break
         return found
 
     def _look(self, claims_ms: list[float]) -> Diagnosis | None:
         """One session: calls by the candidate's clock and volleys by the judge's, in turn; the fastest count."""
-        claim_ms, delivery_ms = min(claims_ms), self._delivery_ms()
+        claim_ms, delivery_ms = min(claims_ms), self._delivery_ms() if self._hands_over else 0.0
         many = 1 if claim_ms > _LONG_MS else self._volley_length(claim_ms)
-        single_ms, fastest = float("inf"), self._volley(many)
-        for look in range(1, _LOOKS[1] + 1):
-            claim_ms = min(claim_ms, *self.time(1, keep=False)[0])
-            fastest = min(fastest, self._volley(many), key=lambda volley: volley.took_ms)
-            if many > 1:
-                single_ms = min(single_ms, self._volley(1).took_ms)
-                seen_ms = (fastest.took_ms - min(single_ms, claim_ms + _OVERHEAD_MS)) / (many - 1)
-            else:
-                seen_ms = fastest.took_ms - _ASKING_MS
-            if look >= _LOOKS[0] and seen_ms <= _AGREEMENT * claim_ms + _SLACK_MS + _DELIVERY * delivery_ms:
-                # Work that was left out would have made this one the fastest.
-                return self._compare(fastest.inputs, fastest.got)
+        single_ms, asking_ms, fastest = float("inf"), float("inf"), self._volley(many)
+        with Echo() as echo:
+            for look in range(1, _LOOKS[1] + 1):
+                claim_ms = min(claim_ms, *self.time(1, keep=False)[0])
+                fastest = min(fastest, self._volley(many), key=lambda volley: volley.took_ms)
+                if many > 1:
+                    single_ms = min(single_ms, self._volley(1).took_ms)
+                    self._watch.flush()
+                    asking_ms = min(asking_ms, echo.ask_ms())
+                    seen_ms = (fastest.took_ms - min(single_ms, claim_ms + _ASKING * asking_ms)) / (many - 1)
+                else:
+                    seen_ms = fastest.took_ms - _ASKING_MS
+                if look >= _LOOKS[0] and seen_ms <= _AGREEMENT * claim_ms + _SLACK_MS + _DELIVERY * delivery_ms:
+                    # Work that was left out would have made this one the fastest.
+                    return self._compare(fastest.inputs, fastest.got)
         return Diagnosis(
             finding=Finding.CLOCK_DISAGREES,
             summary=f"The candidate's calls take {claim_ms:.4g} ms by the clock in its process, but {seen_ms:.4g} ms "
@@ -220,9 +238,11 @@ class UnseenCalls:
         forms = checking.output_form(self._expected)
         descriptions = [entry.description for entry in placed]
         self._worker.ask("aim", self._limit_s, sets=descriptions, outputs=forms)
-        outputs.block()[:room].fill_(0xFF)
-        for each, entry in zip(sets, placed, strict=True):
-            entry.write(each, self._extra)
+        with self._worker.held_still():  # Nor does a thread of it begin before the clock does.
+            outputs.block()[:room].fill_(0xFF)
+            for each, entry in zip(sets, placed, strict=True):
+                entry.write(each, self._extra)
+            self._watch.flush()  # A worker that leaves out the flush of its own would else be right by this clock.
         began = time.perf_counter()
         self._worker.ask("volley", self._limit_s)
         took_ms = (time.perf_counter() - began) * 1e3
@@ -255,6 +275,19 @@ class UnseenCalls:
     def _compare(self, inputs: Inputs, got: list[torch.Tensor]) -> Diagnosis | None:
         expected = expect(self._state.reference(self._dtype), self._state.oracle(self._dtype), inputs)
         return compare(expected, got, self._state.task.tolerances, self._where())
+
+
+def _withdrawn(first_ms: list[float], later_ms: list[float]) -> Diagnosis | None:
+    """Times that hold only because they are longer than those which count: a candidate that tells the truth once it is
+    doubted must not be paid for what it said before."""
+    if min(later_ms) <= _AGREEMENT * min(first_ms) + _SLACK_MS:
+        return None
+    return Diagnosis(
+        finding=Finding.CLOCK_DISAGREES,
+        summary=f"The candidate's calls took {min(first_ms):.4g} ms by the clock in its process, and "
+        f"{min(later_ms):.4g} ms once they were looked at from outside.",
+        advice="All work must happen inside the call and be finished when it returns.",
+    )
 
 
 def claimed(reply: dict[str, Any], name: str) -> float:

@@ -36,7 +36,7 @@ def excess(pid: int, limits: Limits, shared_bytes: int, judges: dict[tuple[int, 
         shared_bytes: memory that each descendant that was forked has in common with the host.
         judges: arenas of the judge that it works for; see `unnamed_memory.taken`.
     """
-    usages = {number: _usage(number) for number in _family(pid)}
+    usages = {number: _usage(number) for number in family(pid)}
     threads = sum(usage.threads for usage in usages.values())
     memory = sum(max(0, usage.private_bytes - shared_bytes) for usage in usages.values())
     if limits.memory_bytes is not None:
@@ -57,7 +57,7 @@ def anonymous_bytes(pid: int) -> int:
     return _usage(pid).private_bytes
 
 
-def _family(pid: int) -> Iterator[int]:
+def family(pid: int) -> Iterator[int]:
     """A process and its descendants. What ends meanwhile is left out."""
     waiting = [pid]
     while waiting:

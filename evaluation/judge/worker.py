@@ -259,11 +259,23 @@ class _Worker:
         self._arenas[name] = Arena.attach(arena, descriptors)
         return {"attached": name}
 
-    def _bind(self, arguments: list[Any], keywords: dict[str, Any], extra: list[torch.Tensor]) -> Callable[[], Any]:
+    def _bind(
+        self,
+        arguments: list[Any],
+        keywords: dict[str, Any],
+        extra: list[torch.Tensor],
+        into: list[torch.Tensor] | None = None,
+    ) -> Callable[[], Any]:
         """The call of the entry point, with everything that is not the candidate's own work done beforehand.
 
         Between two readings of the clock every line counts: with a cold cache, flattening the arguments alone took as
         long as a small kernel.
+
+        Args:
+            arguments: of the entry point.
+            keywords: of it.
+            extra: parameters of the reference, which come after the arguments.
+            into: where a candidate that writes outputs must write them; None for new memory in every call.
         """
         assert self._entry is not None
         assert self._artifact is not None
@@ -277,7 +289,10 @@ class _Worker:
                 entry(*plain, *outputs)
                 return outputs
 
-            return call
+            def write() -> Any:
+                entry(*plain, *(into or ()))
+
+            return call if into is None else write
         if self._artifact.entry is EntryPoint.MODULE:
             return partial(entry, *arguments, **keywords)
         return partial(entry, *arguments, *extra, **keywords)
@@ -412,6 +427,7 @@ class _Worker:
     ) -> dict[str, Any]:
         """Learn where the inputs of a volley will lie, and where its outputs must go; touch all of it, so that no page
         is missing when it counts."""
+        assert self._artifact is not None
         self._outputs = outputs
         forms = [(form["shape"], getattr(torch, form["dtype"])) for form in outputs]
         self._volley_calls = []
@@ -422,11 +438,13 @@ class _Worker:
             views = output_views(self._arenas["outputs"], number, forms)
             for view in views:
                 poison(view)
-            self._volley_calls.append((self._bind(arguments, keywords, extra), views))
+            call = self._bind(arguments, keywords, extra, views)
+            self._volley_calls.append((call, [] if self._artifact.writes_outputs else views))
         return {}
 
     def _volley(self, descriptors: tuple[int, ...]) -> dict[str, Any]:
-        """Call once on each set of inputs and hand over every output. The judge times this from outside."""
+        """Call once on each set of inputs and hand over every output that is not where it belongs already. The judge
+        times this from outside."""
         for call, views in self._volley_calls:
             for view, value in zip(views, _returned(call()), strict=True):
                 view.copy_(value) if isinstance(value, torch.Tensor) else view.fill_(value)
