@@ -13,7 +13,6 @@ import torch
 from kernelevolve.evaluation.audit import Audit, AuditedCase, AuditOutcome
 from kernelevolve.evaluation.judge import check as checking
 from kernelevolve.evaluation.judge import device_activity as activity
-from kernelevolve.evaluation.judge import device_pace
 from kernelevolve.evaluation.judge.check import Check, Desk
 from kernelevolve.evaluation.judge.handle import WorkerHandle
 from kernelevolve.evaluation.judge.oracle import Expected, compare
@@ -82,7 +81,6 @@ class Auditor:
         self._watch = Stopwatch(state.device)
         self._recorder = Recorder(state.device) if self._kind == "cuda" else None
         self._checks = 0
-        self._calls: list[activity.Call] = []
 
     def audit(self, timings: Sequence[CaseTiming]) -> Audit:
         """Measure every case that was timed and is long enough, and compare.
@@ -143,15 +141,11 @@ class Auditor:
         return seen.interval.high * allowed >= low or seen.candidate_ms <= bound_ms
 
     def _look_at(self, case: Case, stated: CaseTiming) -> _Seen:
-        self._calls = []
         seen = self._measure(case)
         for _ in range(_ATTEMPTS - 1):
             if self._agree(stated, seen):
                 break
             seen = self._measure(case)
-        found = device_pace.holds_the_stream(self._calls, stated.candidate_ms) if self._calls else None
-        if found is not None:
-            raise _NotConfirmedError(found.summary)
         return seen
 
     def _measure(self, case: Case) -> _Seen:
@@ -210,7 +204,6 @@ class Auditor:
         found = activity.launches_nothing([call]) or activity.outlives_its_call([call])
         if found is not None:
             raise _NotConfirmedError(found.summary)
-        self._calls.append(call)
         return call.busy_ms
 
     def _hand_over_ms(self, expected: Expected) -> float:

@@ -243,6 +243,7 @@ _CANDIDATE_FINDINGS = (
     *(finding for finding, status in STATUS_OF.items() if status in _BLAMING),
     Finding.NOT_CHECKABLE,
     Finding.LANGUAGE_ON_PLATFORM,
+    Finding.HARNESS_CHANGED,
 )
 """What a worker may say went wrong."""
 

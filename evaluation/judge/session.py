@@ -624,11 +624,13 @@ def _sweep(scratch_root: Path) -> None:
 
 
 def _own_kernels(candidate: Candidate, artifact: Artifact, compiled: Outcome | None) -> frozenset[str] | None:
-    """See `device_activity.own_kernels`; None for languages whose sources do not show their kernels."""
+    """See `device_activity.own_kernels`; None where nobody can say: for languages whose sources do not show their
+    kernels, and for Triton kernels that come from elsewhere and whose launches could not be recorded."""
     if candidate.language not in ("triton", "cuda", "hip"):
         return None
     found = [*artifact.resources, *(compiled.resources if compiled is not None else ())]
-    return own_kernels(candidate, (resources.kernel for resources in found))
+    own = own_kernels(candidate, (resources.kernel for resources in found))
+    return own if own or candidate.language != "triton" else None
 
 
 def _unjudged(state: TaskState) -> list[str]:

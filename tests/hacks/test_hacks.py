@@ -8,6 +8,7 @@ import pytest
 
 from kernelevolve.evaluation.finding import STATUS_OF, Status
 from kernelevolve.evaluation.judge.client import Judge
+from tests.hacks import threat_table
 from tests.hacks.zoo import Hack, ZooError, hacks, load
 
 HACKS = {hack.name: hack for hack in hacks() if hack.runs_on == "cpu"}
@@ -42,6 +43,11 @@ def test_a_cheat_differs_from_its_twin_and_names_a_guard(name: str) -> None:
 def test_every_row_of_the_table_has_a_hack() -> None:
     covered = {row for hack in HACKS.values() for row in hack.rows}
     assert covered == set(range(1, 37)) - ROWS_ON_GPU_ONLY
+
+
+def test_the_threat_model_has_every_folder() -> None:
+    page = threat_table.PAGE.read_text()
+    assert threat_table.with_rows(page) == page, "run python -m tests.hacks.threat_table"
 
 
 def test_a_folder_with_something_missing_is_refused(tmp_path: Path) -> None:

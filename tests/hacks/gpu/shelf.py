@@ -32,6 +32,8 @@ class Hack:
     caught_by: str
     """The guard that was made for it."""
     timed: bool
+    open: str = ""
+    """Why nothing refuses it yet; empty for all others."""
 
     def request(self, source: Path, platform: str) -> JudgeRequest:
         """Ask for a verdict on the cheat or its twin."""
@@ -63,4 +65,5 @@ def hacks(folder: Path = HERE) -> Iterator[Hack]:
             refused_as=frozenset(map(Finding, entry["refused_as"])),
             caught_by=entry["caught_by"],
             timed=entry["timed"],
+            open=entry.get("open", ""),
         )

@@ -62,6 +62,7 @@ def row(
         "text": hack.text,
         "language": hack.language,
         "caught_by": hack.caught_by,
+        "open": hack.open or None,
         "refused": refused,
         "accepted": twins[key]["status"] == Status.CORRECT.value,
         "cheat": cheat,
@@ -73,11 +74,12 @@ def show(entry: dict[str, Any]) -> None:
     """A line, and whatever explains a surprise."""
     cheat, honest = entry["cheat"], entry["honest"]
     rows = ",".join(map(str, entry["rows"]))
-    mark = "ok  " if entry["refused"] and entry["accepted"] else "FAIL"
+    mark = "ok  " if entry["refused"] and entry["accepted"] else "OPEN" if entry["open"] and entry["accepted"] else "FAIL"
     print(f"{mark} {entry['hack']:26} {rows:>6}  {cheat['status']}/{cheat['finding']:22} "
           if cheat["finding"] else f"{mark} {entry['hack']:26} {rows:>6}  {cheat['status']:34} ",
           f"{entry['caught_by']:52} {honest['status']}", flush=True)  # fmt: skip
     if not entry["refused"]:
+        print(f"     open: {entry['open']}") if entry["open"] else None
         print("     cheat:", json.dumps(cheat), flush=True)
     if not entry["accepted"]:
         print("     honest:", json.dumps(honest), flush=True)
@@ -110,19 +112,19 @@ def main() -> int:
             show(entries[-1])
     wall_s = time.perf_counter() - began
     refused, accepted = sum(entry["refused"] for entry in entries), sum(entry["accepted"] for entry in entries)
-    print(
-        f"{refused} of {len(entries)} cheats refused as they must be, twins of {accepted} accepted, in {wall_s:.0f} s"
-    )
+    known = sum(bool(entry["open"]) and not entry["refused"] for entry in entries)
+    print(f"{refused} of {len(entries)} cheats refused as they must be, {known} open, twins of {accepted} accepted, in "
+          f"{wall_s:.0f} s")  # fmt: skip
     results = {
         "device": device.name, "driver": device.driver, "platform": platform, "wall_s": round(wall_s, 1),
-        "cheats": len(entries), "refused": refused, "twins_accepted": accepted, "hacks": entries,
+        "cheats": len(entries), "refused": refused, "open": known, "twins_accepted": accepted, "hacks": entries,
     }  # fmt: skip
     short = re.sub(r"[^a-z0-9]+", "", device.name.lower().replace("nvidia", ""))
     path = options.output / short / "hacks.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
     print(f"wrote {path}")
-    return 0 if refused == accepted == len(entries) else 1
+    return 0 if refused + known == accepted == len(entries) else 1
 
 
 if __name__ == "__main__":
