@@ -57,9 +57,9 @@ def _own_work() -> None:
 
 def _poison() -> None:
     from kernelevolve.evaluation.judge import worker
-    from kernelevolve.evaluation.judge.operators import Recorder
+    from kernelevolve.evaluation.judge.operators import OperatorRecorder
 
-    worker._Poison = Recorder  # type: ignore[assignment,misc]
+    worker._Poison = OperatorRecorder  # type: ignore[assignment,misc]
 
 
 def _special() -> None:
@@ -83,6 +83,14 @@ def _inputs_unchanged() -> None:
     from kernelevolve.evaluation.judge import check
 
     check._same_bits = lambda *_arguments: True  # type: ignore[assignment]
+
+
+def _stillness() -> None:
+    from contextlib import nullcontext
+
+    from kernelevolve.evaluation.judge.handle import WorkerHandle
+
+    WorkerHandle.held_still = lambda _self: nullcontext()  # type: ignore[method-assign]
 
 
 def _flush() -> None:
@@ -116,6 +124,7 @@ GUARDS: dict[str, Callable[[], None]] = {
     "special values and layouts": _special,
     "trials past the first": _trials,
     "inputs unchanged": _inputs_unchanged,
+    "candidate held still": _stillness,
     "cache flush": _flush,
     "self-test of the task": _self_test,
     "walls around worker and compiler": _walls,
