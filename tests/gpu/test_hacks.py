@@ -15,7 +15,7 @@ TWINS = {(hack.honest, hack.task, hack.timed): hack for hack in HACKS.values()}
 
 
 def _marked(hack: Hack) -> object:
-    return pytest.param(hack.name, marks=pytest.mark.xfail(reason=hack.open) if hack.open else ())
+    return pytest.param(hack.name, marks=pytest.mark.xfail(strict=True, reason=hack.open) if hack.open else ())
 
 
 @pytest.mark.parametrize("name", map(_marked, HACKS.values()))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.language_server.editor import SCALE_CPP, SCALE_TASK, SCALE_TRITON
+from tests.conftest import SCALE_CPP, SCALE_TASK
+from tests.language_server.editor import SCALE_TRITON
 
 
 @pytest.fixture(scope="session")

@@ -19,20 +19,6 @@ SERVER = (sys.executable, "-m", "kernelevolve.server", "lsp", "--stdio")
 LIMIT_S = 120.0
 """How long a test waits for what must come; only a failing one waits so long."""
 
-SCALE_TASK = '''"""Scale and shift: y = 2x + 1."""
-import torch
-CASES = {"small": {"rows": 8, "cols": 96}, "odd": {"rows": 7, "cols": 33, "hidden": True}}
-def make_inputs(case):
-    return (torch.randn(case.rows, case.cols),)
-def reference(x):
-    return 2.0 * x + 1.0
-'''
-SCALE_CPP = """void kernel(TensorView x, TensorView out) {
-  const float* from = static_cast<const float*>(x.data_ptr());
-  float* to = static_cast<float*>(out.data_ptr());
-  for (int64_t i = 0; i < x.numel(); ++i) to[i] = 2.0f * from[i] + 1.0f;
-}
-"""
 SCALE_TRITON = """import torch
 import triton
 import triton.language as tl

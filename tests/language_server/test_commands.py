@@ -12,7 +12,8 @@ from lsprotocol import types
 
 from kernelevolve.evaluation.tasks.loading import load_task
 from kernelevolve.server.language_server import edits
-from tests.language_server.editor import SCALE_TASK, Editor, editing, until
+from tests.conftest import SCALE_TASK
+from tests.language_server.editor import Editor, editing, until
 
 needs_gcc = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
