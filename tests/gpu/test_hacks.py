@@ -7,11 +7,11 @@ import pytest
 from kernelevolve.evaluation.finding import STATUS_OF, Status
 from kernelevolve.evaluation.judge.client import Judge
 from tests.gpu.test_gpu import MISSING, platform  # noqa: F401 - a fixture
-from tests.hacks.gpu.shelf import Hack, hacks
+from tests.hacks.zoo import GPU, Hack, hacks
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
-HACKS = {hack.name: hack for hack in hacks()}
-TWINS = {(hack.honest, hack.task, hack.timed): hack for hack in HACKS.values()}
+HACKS = {hack.name: hack for hack in hacks(GPU)}
+TWINS = {hack.twin: hack for hack in HACKS.values()}
 
 
 def _marked(hack: Hack) -> object:

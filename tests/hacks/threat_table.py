@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from pathlib import Path
 
-HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "threat-model.md"
+from tests.hacks.zoo import GPU, ROOT, hacks
+
+PAGE = ROOT.parents[1] / "docs" / "threat-model.md"
 _SHOWN = 4
 _ROW = re.compile(r"^\| (\d+) \| ([^|]+) \|[^|]*\|[^|]*\|$", re.MULTILINE)
 
@@ -19,12 +18,12 @@ def with_rows(page: str) -> str:
     """The page with its two last columns made anew; rows and their names stay as they are written there."""
     folders: dict[int, list[str]] = {}
     guards: dict[int, list[str]] = {}
-    for path in [*sorted(HERE.glob("*/hack.toml")), *sorted(HERE.glob("gpu/*/hack.toml"))]:
-        entry = tomllib.loads(path.read_text())
-        for row in entry["rows"]:
-            folders.setdefault(row, []).append(path.parent.relative_to(HERE).as_posix())
-            if "open" not in entry:
-                guards.setdefault(row, []).append(entry["caught_by"])
+    for prefix, zoo in (("", hacks()), ("gpu/", hacks(GPU))):
+        for hack in zoo:
+            for row in hack.rows:
+                folders.setdefault(row, []).append(prefix + hack.name)
+                if not hack.open:
+                    guards.setdefault(row, []).append(hack.caught_by)
 
     def made(match: re.Match[str]) -> str:
         row, name = int(match[1]), match[2]

@@ -11,6 +11,7 @@
     caught_by   the guard that does: `<module of evaluation/judge>.<function or class>`
     timed       whether the verdict needs timed calls
     task, cheat, honest   files, where they are not `task.py`, `cheat.*` and `honest.*` of the folder itself
+    open        why nothing refuses it yet, where that is so
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ from kernelevolve.evaluation.finding import Finding
 from kernelevolve.evaluation.judge.request import JudgeRequest
 
 ROOT = Path(__file__).parent
+GPU = ROOT / "gpu"
+"""The hacks that have no form without a GPU."""
+_GPU_BUDGET_S = 1.0
+"""Timed seconds on each side of a verdict there, where a call takes microseconds."""
 _NEEDED = {"rows", "hack", "language", "platform", "runs_on", "refused_as", "caught_by", "timed"}
-_OPTIONAL = {"task", "cheat", "honest"}
+_OPTIONAL = {"task", "cheat", "honest", "open"}
 
 
 class ZooError(Exception):
@@ -52,20 +57,27 @@ class Hack:
     task: Path
     cheat: Path
     honest: Path
+    open: str = ""
 
     @property
     def twin(self) -> tuple[Any, ...]:
         """What is judged to show that the honest twin is accepted; hacks that share a twin share this."""
         return self.honest, self.task, self.platform, self.timed
 
-    def request(self, source: Path) -> JudgeRequest:
-        """What to ask the judge for, about the cheat or the honest twin."""
+    def request(self, source: Path, platform: str | None = None) -> JudgeRequest:
+        """What to ask the judge for, about the cheat or the honest twin.
+
+        Args:
+            source: either.
+            platform: the one that is here, where it is not the hack's own.
+        """
         return JudgeRequest(
             task=str(self.task),
-            candidate=Candidate(language=self.language, source=source.read_text()),
-            platforms=(self.platform,),
+            candidate=Candidate.from_file(source, self.language),
+            platforms=(platform or self.platform,),
             timed_calls=40 if self.timed else 0,
             limit_s=30.0,
+            **({"timing_budget_s": _GPU_BUDGET_S} if self.runs_on == "gpu" else {}),
         )
 
     def guard(self) -> Any:

@@ -19,7 +19,7 @@ from kernelevolve.evaluation.finding import Status
 from kernelevolve.evaluation.judge.client import Judge
 from kernelevolve.evaluation.judge.request import JudgeRequest
 from kernelevolve.evaluation.platforms.nvml import nvml_devices
-from tests.hacks.gpu.shelf import Hack, hacks
+from tests.hacks.zoo import GPU, Hack, hacks
 
 RESULTS = Path(__file__).resolve().parents[3] / "benchmarks" / "results"
 
@@ -48,25 +48,24 @@ def judged(judge: Judge, what: JudgeRequest) -> dict[str, Any]:
 
 
 def row(
-    judge: Judge, hack: Hack, platform: str, twins: dict[tuple[Path, Path, bool], dict[str, Any]]
+    judge: Judge, hack: Hack, platform: str, twins: dict[tuple[Any, ...], dict[str, Any]]
 ) -> dict[str, Any]:
     """Judge a cheat, and its twin unless that was judged for another hack."""
     cheat = judged(judge, hack.request(hack.cheat, platform))
-    key = hack.honest, hack.task, hack.timed
-    if key not in twins:
-        twins[key] = judged(judge, hack.request(hack.honest, platform))
+    if hack.twin not in twins:
+        twins[hack.twin] = judged(judge, hack.request(hack.honest, platform))
     refused = cheat["finding"] in {finding.value for finding in hack.refused_as}
     return {
         "hack": hack.name,
         "rows": list(hack.rows),
-        "text": hack.text,
+        "text": hack.hack,
         "language": hack.language,
         "caught_by": hack.caught_by,
         "open": hack.open or None,
         "refused": refused,
-        "accepted": twins[key]["status"] == Status.CORRECT.value,
+        "accepted": twins[hack.twin]["status"] == Status.CORRECT.value,
         "cheat": cheat,
-        "honest": twins[key],
+        "honest": twins[hack.twin],
     }
 
 
@@ -92,10 +91,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="names of hacks")
     parser.add_argument("--list", action="store_true", help="list the hacks and judge nothing")
     options = parser.parse_args()
-    chosen = [hack for hack in hacks() if not options.only or hack.name in options.only]
+    chosen = [hack for hack in hacks(GPU) if not options.only or hack.name in options.only]
     if options.list:
         for hack in chosen:
-            print(f"{hack.name:26} {','.join(map(str, hack.rows)):>6}  {hack.language:7} {hack.text}")
+            print(f"{hack.name:26} {','.join(map(str, hack.rows)):>6}  {hack.language:7} {hack.hack}")
         return 0
     try:
         device = nvml_devices()[0]
@@ -104,7 +103,7 @@ def main() -> int:
         return 2
     platform = f"cuda:sm_{device.compute_capability[0]}{device.compute_capability[1]}"
     began = time.perf_counter()
-    twins: dict[tuple[Path, Path, bool], dict[str, Any]] = {}
+    twins: dict[tuple[Any, ...], dict[str, Any]] = {}
     entries = []
     with tempfile.TemporaryDirectory() as folder, Judge(Path(folder), many_triton=True) as judge:
         for hack in chosen:
